@@ -1,0 +1,126 @@
+"""Backpropagation through time: the gradient of the loss over the whole sequence (Werbos 1990), or over windows of a
+long text through which the state is carried (truncated BPTT).
+
+    h_t = F(x_t, h_{t-1}),  t = 1..T,  h_0 = 0 or the last state of the batch before
+    E   = loss(h_T) or the mean of loss(h_t) over t
+    W  <- W - lr dE/dW
+
+Legend: T time, B batch, S numbers in a state; E loss, h states [T, B, S].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from algorithms.measures import divergence
+from algorithms.model import Model
+from algorithms.protocol import (
+    Batch,
+    Info,
+    Method,
+    UpdateRule,
+    above_zero,
+    at_least_zero,
+    check_names,
+    initial_state,
+    last_state,
+    without,
+)
+from minigrad import optim
+from minigrad.backend import Array, Params
+from minigrad.errors import InputError
+from minigrad.tape import Tape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(UpdateRule):
+    """Options of BPTT."""
+
+    lr: float = 0.01
+    """Learning rate, >= 0."""
+    clip: float | None = None
+    """Largest global norm of the gradient, > 0 (None: no clipping)."""
+    frozen: tuple[str, ...] = ()
+    """Parameters that are not trained, such as W_hh b_h."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Factors on the learning rate of single parameters, >= 0, such as W_hh 1e-4 b_h 1e-4 (the control BPTT-split)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_zero(self, "lr")
+        above_zero(self, "clip")
+        for name, factor in self.rates.items():
+            if not (factor >= 0 and np.isfinite(factor)):
+                raise InputError(f"rates: the factor of {name} must be at least 0 and finite, got {factor}")
+
+    def update_rule(self) -> optim.Optimizer:
+        """Clipping, the optimiser, the rates: in this order."""
+        stages = [self.rule(self.lr), optim.scale(self.rates)]
+        return optim.chain(*([optim.clip_global_norm(self.clip)] if self.clip is not None else []), *stages)
+
+
+@dataclass(frozen=True)
+class State:
+    """What lives across batches."""
+
+    params: Params
+    optimizer: dict[str, Any]
+    carry: Array | None = None
+    """Last states [B, S] of the batch before, for batches that continue."""
+
+
+def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
+    """A fresh state around given parameters."""
+    check_names(params, "frozen", config.frozen)
+    check_names(params, "rates", config.rates)
+    return State(params, config.update_rule().init(without(params, *config.frozen)))
+
+
+def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
+    """One update by the gradient of the loss on one batch."""
+    p, x, y = state.params, batch.x, batch.y
+    h0 = initial_state(model, p, batch, state.carry)
+
+    with Tape() as tape:
+        w = tape.watch(p)
+        h = model.unroll(w, x, h0)
+        E = model.score(w, model.scored(h), y)
+    dE_dW = tape.gradient(E, without(w, *config.frozen))
+
+    updates, optimizer = config.update_rule().update(dE_dW, state.optimizer, p)
+    reason = divergence(E.value, dE_dW)
+    info = Info(
+        loss=E.value,
+        grads=dE_dW,
+        status="diverged" if reason else "ok",
+        reason=reason,
+        arrays={"h": h.value},
+        kernels=model.kernels(p),
+    )
+    return State(optim.apply(p, updates), optimizer, last_state(h.value)), info
+
+
+METHODS = {
+    "bptt": Method(
+        name="bptt",
+        summary="backpropagation through time",
+        reference="""@article{werbos1990backpropagation,
+  title   = {Backpropagation through time: what it does and how to do it},
+  author  = {Werbos, Paul J.},
+  journal = {Proceedings of the IEEE},
+  volume  = {78},
+  number  = {10},
+  pages   = {1550--1560},
+  year    = {1990}
+}""",
+        config=Config,
+        defaults={},
+        state=State,
+        init=init,
+        step=step,
+    )
+}

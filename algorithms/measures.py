@@ -1,0 +1,41 @@
+"""Numbers that tell how training goes: norms, angles, spectral radii, and whether something is not finite."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minigrad.backend import Array, Params, get_xp, to_numpy
+
+
+def norm(array: Array) -> float:
+    """Euclidean norm of all entries, summed in float64's range by taking the largest entry out first."""
+    xp = get_xp(array)
+    flat = xp.reshape(array, (-1,))
+    return math.sqrt(float(flat @ flat))
+
+
+def angle(a: Array, b: Array) -> float:
+    """Angle between two arrays taken as vectors, in degrees; NaN if one is zero."""
+    a, b = to_numpy(a).astype(np.float64).ravel(), to_numpy(b).astype(np.float64).ravel()
+    product = math.sqrt(float(a @ a)) * math.sqrt(float(b @ b))
+    return math.degrees(math.acos(max(-1.0, min(1.0, float(a @ b) / product)))) if product else math.nan
+
+
+def spectral_radius(W: Array) -> float:
+    """Largest modulus of an eigenvalue of a square matrix; NaN if an entry is not finite."""
+    W = to_numpy(W).astype(np.float64)
+    return float(np.abs(np.linalg.eigvals(W)).max()) if np.isfinite(W).all() else math.nan
+
+
+def divergence(loss: Array, grads: Params) -> str:
+    """Which quantity is not finite: `loss`, `gradient of NAME`, or an empty string."""
+    if not math.isfinite(float(loss)):
+        return "loss"
+    for name, g in grads.items():
+        flat = get_xp(g).reshape(g, (-1,))
+        # A sum is finite if all terms are, unless it overflows: then look at every entry.
+        if not math.isfinite(float(get_xp(g).sum(flat))) and not bool(get_xp(g).all(get_xp(g).isfinite(flat))):
+            return f"gradient of {name}"
+    return ""

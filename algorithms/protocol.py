@@ -1,0 +1,179 @@
+"""What a method is: a Config, a State, and two functions.
+
+    init(config, model, params, rng) -> State
+    step(config, model, state, batch, rng) -> (State, Info)
+
+Both are pure: arguments are never changed, all that lives on is in the State, all that one may want to look at is in
+the Info. A State is a frozen dataclass of arrays, numbers and (nested) dicts of them, so that one checkpoint writer
+serves every method. What a method needs across batches (optimiser moments, a carried state, free hidden states, duals,
+running averages) is a field of its own State; several updates inside one batch are the step's own business.
+
+Legend of shapes: T time steps, B sequences side by side, H hidden units, S numbers in a state, D input size, O output size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from minigrad import optim
+from minigrad.backend import Array, Params, get_xp
+from minigrad.errors import InputError
+
+Status = Literal["ok", "diverged"]
+
+
+class Batch(Protocol):
+    """What a step is given: see datasets.task.Batch."""
+
+    @property
+    def x(self) -> Array:
+        """Inputs: floats [T, B, D] or token ids [T, B]."""
+
+    @property
+    def y(self) -> Array:
+        """Targets: [B] or [T, B] ids, [B, O] or [T, B, O] values."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether the sequences go on where those of the batch before ended."""
+
+    @property
+    def index(self) -> int:
+        """Number of the batch within its split."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a step computed besides the new state; nothing in it is needed to go on."""
+
+    loss: Array
+    """The method's loss on the batch before any update (0-d)."""
+    grads: Params
+    """Gradients used for the (last) update, before clipping."""
+    status: Status = "ok"
+    reason: str = ""
+    """What is not finite, where the status is `diverged`."""
+    arrays: dict[str, Array] = field(default_factory=dict)
+    """Everything else worth a look: states, targets, local losses, residuals, by the names of the method's legend."""
+    kernels: dict[str, str] = field(default_factory=dict)
+    """Which twin of each fused recurrence ran."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A training method as the registry knows it."""
+
+    name: str
+    summary: str
+    """One line: what it does."""
+    reference: str
+    """BibTeX of the paper."""
+    config: type[Any]
+    """Its frozen, validated Config."""
+    defaults: Mapping[str, Any]
+    """Fields in which a named variant differs from the Config's own defaults."""
+    state: type[Any]
+    init: Callable[..., Any]
+    step: Callable[..., tuple[Any, Info]]
+    measure: Callable[..., dict[str, Any]] | None = None
+    """measure(config, model, state, batch, info): the paper's diagnostics, by name; `state` is the one before the step."""
+    end_epoch: Callable[..., Any] | None = None
+    """end_epoch(config, model, state, validation_loss) -> State, where a method does something between epochs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateRule:
+    """The options of the parameter update that all methods share; a method's Config extends it."""
+
+    optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta"] = "sgd"
+    """Update rule (momentum: PyTorch's form; nag: Lasagne's form)."""
+    momentum: float = 0.9
+    """Momentum of momentum and nag, in [0, 1)."""
+    adagrad_eps: float = 1e-5
+    """Added to the root in Adagrad, > 0."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of Adam's two averages, in [0, 1)."""
+    adam_eps: float = 1e-8
+    """Added to the root in Adam, > 0."""
+
+    def __post_init__(self) -> None:
+        at_least_zero(self, "momentum")
+        if self.momentum >= 1:
+            raise InputError(f"momentum must be below 1, got {self.momentum}")
+        if not all(0 <= b < 1 for b in self.adam_betas):
+            raise InputError(f"adam_betas must lie in [0, 1), got {self.adam_betas}")
+        above_zero(self, "adagrad_eps", "adam_eps")
+
+    def rule(self, lr: float) -> optim.Optimizer:
+        """The update rule at one learning rate."""
+        match self.optimizer:
+            case "sgd":
+                return optim.sgd(lr)
+            case "momentum":
+                return optim.momentum(lr, self.momentum)
+            case "nag":
+                return optim.nag(lr, self.momentum)
+            case "adagrad":
+                return optim.adagrad(lr, self.adagrad_eps)
+            case "adam":
+                return optim.adam(lr, self.adam_betas, self.adam_eps)
+            case "rmsprop":
+                return optim.rmsprop(lr)
+            case "adadelta":
+                return optim.adadelta()
+        raise InputError(f"unknown optimizer {self.optimizer!r}")
+
+
+def at_least_zero(config: Any, *names: str) -> None:
+    """Raise InputError unless the named numbers are finite and not negative (None passes)."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not (value >= 0 and np.isfinite(value)):
+            raise InputError(f"{name} must be at least 0 and finite, got {value}")
+
+
+def above_zero(config: Any, *names: str) -> None:
+    """Raise InputError unless the named numbers are finite and positive (None passes)."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not (value > 0 and np.isfinite(value)):
+            raise InputError(f"{name} must be above 0 and finite, got {value}")
+
+
+def select(tree: Params, *names: str) -> Params:
+    """The named entries of a dict of parameters, those that exist."""
+    return {name: tree[name] for name in names if name in tree}
+
+
+def without(tree: Params, *names: str) -> Params:
+    """A dict of parameters less the named entries."""
+    return {name: array for name, array in tree.items() if name not in names}
+
+
+def check_names(params: Params, option: str, names: Iterable[str]) -> None:
+    """Raise InputError if an option names a parameter that does not exist."""
+    for name in names:
+        if name not in params:
+            raise InputError(f"{option}: there is no parameter {name!r}; there are {', '.join(params)}")
+
+
+def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None) -> Array:
+    """h_0 [B, S]: the carried state where the batch continues the one before, zeros elsewhere.
+
+    Raises:
+        InputError: if the batch continues sequences of another number.
+    """
+    if not batch.continues or carry is None:
+        return model.initial_state(params, batch.x.shape[1])
+    if carry.shape[0] != batch.x.shape[1]:
+        raise InputError(f"the batch continues {batch.x.shape[1]} sequences, the carried state has {carry.shape[0]}")
+    return carry
+
+
+def last_state(h: Array) -> Array:
+    """h_T [B, S] as an array of its own: a view into h would keep all T states alive."""
+    return get_xp(h).asarray(h[-1], copy=True)

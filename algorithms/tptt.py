@@ -1,0 +1,268 @@
+"""Target propagation through time (Manchev & Spratling 2020): TPTT, and TPTThx of its appendix A.
+
+A second network G learns to undo the transition F. From a target for the last state, G sets a target for every state
+before it, and F learns each transition locally: the loss is backpropagated one step, never through time.
+
+Legend, the paper's symbols (row vectors here: x @ W where the paper writes W x):
+    T time, B batch, D input size, H hidden units, O outputs
+    x_t [B, D], h_t [B, H]      input and state; h_0 = 0
+    F, G                        transition and its learnt inverse; W_xh serves both
+    W_xh W_hh b_h W_hy b_y      parameters of F and of the readout
+    V_hh [H, H], c_h [H]        parameters of G
+    h^_t                        target of h_t (`targets`)
+    alpha_i alpha_f alpha_g     rates: of the first target, of F, of G
+    E                           loss of the network at the last step
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from algorithms.measures import angle, divergence
+from algorithms.model import Model
+from algorithms.protocol import (
+    Batch,
+    Info,
+    Method,
+    UpdateRule,
+    at_least_zero,
+    check_names,
+    initial_state,
+    last_state,
+    select,
+    without,
+)
+from minigrad import kernels, ops, optim
+from minigrad import init as initialisers
+from minigrad.backend import Array, Params, get_xp, like
+from minigrad.cells import SRN
+from minigrad.errors import InputError
+from minigrad.kernels import target
+from minigrad.tape import Tape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(UpdateRule):
+    """Options of TPTT."""
+
+    alpha_i: float = 0.1
+    """Rate of the first target (alpha_i, >= 0)."""
+    alpha_f: float = 0.01
+    """Learning rate of F and the readout (alpha_f, >= 0)."""
+    alpha_g: float = 0.001
+    """Learning rate of G (alpha_g, >= 0)."""
+    w_xh: Literal["bptt", "local"] = "bptt"
+    """How W_xh learns: bptt (Eq. 12, TPTT) or local (Eq. 13, TPTThx)."""
+    reduction: Literal["mean_bh", "sum_h", "sum"] = "mean_bh"
+    """Local squared errors: mean over batch and units, sum over units and mean over the batch, or sum."""
+    g_sum: Literal["all", "paper"] = "all"
+    """Steps in the sum of Eq. 9: all t = 1..T (released code), or t = 1..T-1 (paper)."""
+    feedback: Literal["learned", "fixed", "transpose"] = "learned"
+    """V_hh: learned (Eq. 9), fixed as drawn, or the transpose of W_hh at every step."""
+    noise: float = 0.0
+    """Standard deviation of the noise on the states that G learns to restore (section 3.1.2, >= 0)."""
+    p_g: float | None = None
+    """Asynchronous phases: an iteration updates G with this probability, F otherwise (None: both, G first)."""
+    frozen: tuple[str, ...] = ()
+    """Parameters that are not trained, such as W_hh b_h."""
+    optimizer: Literal["sgd", "momentum", "nag", "adagrad"] = "nag"
+    """Update rule (momentum: PyTorch's form; nag: Lasagne's form, as in the paper)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_zero(self, "alpha_i", "alpha_f", "alpha_g", "noise")
+        if self.p_g is not None and not 0 <= self.p_g <= 1:
+            raise InputError(f"p_g is a probability, got {self.p_g}")
+        if self.feedback == "fixed" and self.p_g is not None:
+            raise InputError("p_g: with fixed feedback there is no G phase to choose")
+
+    def learns(self, name: str) -> bool:
+        """Whether a parameter is trained at all."""
+        if name in ("V_hh", "c_h") and self.feedback != "learned":
+            return False
+        return name not in self.frozen
+
+
+@dataclass(frozen=True)
+class State:
+    """What lives across batches."""
+
+    params: Params
+    optimizer_f: dict[str, Any]
+    optimizer_g: dict[str, Any]
+    carry: Array | None = None
+    """Last states [B, H] of the batch before, for batches that continue."""
+
+
+FORWARD = ("W_xh", "W_hh", "b_h", "W_hy", "b_y")
+FEEDBACK = ("V_hh", "c_h")
+
+
+def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
+    """A fresh state around given parameters; V_hh (orthogonal) and c_h (zeros) are drawn unless they are given.
+
+    Raises:
+        InputError: for a cell other than the SRN, several layers, token inputs, or a loss at every step.
+    """
+    if not isinstance(model.cell, SRN) or model.vocabulary is not None or model.loss_at != "last":
+        raise InputError("tptt is defined for one SRN layer, vector inputs and a loss at the last step")
+    H, dtype = model.cell.hidden, params["W_hh"].dtype
+    params = dict(params)
+    if "V_hh" not in params:
+        name = str(dtype).rpartition(".")[2]
+        params["V_hh"] = like(params["W_hh"], initialisers.rand_ortho(rng, H, H, name))
+        params["c_h"] = get_xp(params["b_h"]).zeros_like(params["b_h"])
+    check_names(params, "frozen", config.frozen)
+    learning = {name: array for name, array in params.items() if config.learns(name)}
+    return State(
+        params,
+        optimizer_f=config.rule(config.alpha_f).init(select(learning, *FORWARD)),
+        optimizer_g=config.rule(config.alpha_g).init(select(learning, *FEEDBACK)),
+    )
+
+
+def F(p: Params, u: Array, h: Array, activation: str, known: Array | None = None) -> Array:
+    """F(x_t, h_{t-1}) = act(x_t W_xh + h_{t-1} W_hh + b_h), Eq. 1; u_t = x_t W_xh; `known`: its value, if known."""
+    return ops.srn_step(u, h, p["W_hh"], p["b_h"], activation=activation, known=known)
+
+
+def G(p: Params, u: Array, h: Array, activation: str) -> Array:
+    """G(x_t, h_t) = act(x_t W_xh + h_t V_hh + c_h), Eq. 7; u_t = x_t W_xh."""
+    return ops.srn_step(u, h, p["V_hh"], p["c_h"], activation=activation)
+
+
+def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
+    """One iteration of TPTT: learn G (Eq. 9), set targets (Eqs. 3, 8), learn F locally (Eqs. 10-13)."""
+    p, x, y = state.params, batch.x, batch.y
+    act = model.cell.activation  # type: ignore[attr-defined]
+    h_0 = initial_state(model, p, batch, state.carry)
+    learn_g, learn_f = phases(config, rng)
+
+    with Tape() as tape:
+        w = tape.watch(p)
+        h = model.unroll(w, x, h_0)  # h_t = F(x_t, h_{t-1})                                             (1)
+        h_T = h[-1]
+        E = model.score(w, h_T, y)  #                                                                    (2)
+    backpropagated = ("W_hy", "b_y", "W_xh") if config.w_xh == "bptt" else ("W_hy", "b_y")
+    dE_dhT, direct = tape.gradient(E, (h_T, without(select(w, *backpropagated), *config.frozen)))
+    h = h.value
+    h_prev = shift(h, h_0)  # h_{t-1}
+    u = model.project(p, x)  # x_t W_xh, in F and in G
+    weight = share(config, h)
+
+    if config.feedback == "transpose":
+        p = {**p, "V_hh": get_xp(h).matrix_transpose(p["W_hh"])}
+    losses, feedback, optimizer_g = {}, {}, state.optimizer_g
+    if learn_g:
+        q = h_prev + like(h, rng.normal(0.0, config.noise, h.shape)) if config.noise else h_prev  # (3.1.2)
+        f = F(p, u, q, act, known=None if config.noise else h)
+        t = slice(None) if config.g_sum == "all" else slice(-1)
+        with Tape() as tape:
+            w = tape.watch(select(p, *FEEDBACK))
+            L_G = weight * ops.squared_error(G(w, u[t], f[t], act), q[t])  # G(x_t, F(x_t, h_{t-1})) ~ h_{t-1}  (9)
+        feedback = tape.gradient(L_G, without(w, *config.frozen))
+        updates, optimizer_g = config.rule(config.alpha_g).update(feedback, optimizer_g, p)
+        p = optim.apply(p, updates)
+        losses["loss_g"] = L_G.value
+
+    target_T = h[-1] - config.alpha_i * dE_dhT  # first target                                          (3)
+    twin = kernels.choose(h)
+    targets = target.targets(u + p["c_h"], h, target_T, p["V_hh"], act, twin)  # h_t - G(h_t+1) + G(h^_t+1)  (8)
+
+    local, optimizer_f = {}, state.optimizer_f
+    if learn_f:
+        with Tape() as tape:
+            w = tape.watch(select(p, "W_xh", "W_hh", "b_h"))
+            u = model.project(w, x) if config.w_xh == "local" else u
+            L_F = weight * ops.squared_error(F(w, u, h_prev, act, known=h), targets)  #                 (10, 13)
+        hidden = ("W_hh", "b_h", "W_xh") if config.w_xh == "local" else ("W_hh", "b_h")
+        local = {**direct, **tape.gradient(L_F, without(select(w, *hidden), *config.frozen))}  #        (11, 12)
+        updates, optimizer_f = config.rule(config.alpha_f).update(local, optimizer_f, p)
+        p = optim.apply(p, updates)
+        losses["loss_f"] = L_F.value
+
+    grads = {**local, **feedback}
+    reason = divergence(E.value, grads)
+    info = Info(
+        loss=E.value,
+        grads=grads,
+        status="diverged" if reason else "ok",
+        reason=reason,
+        arrays={"h": h, "targets": targets, **losses},
+        kernels={**model.kernels(p), "target": twin},
+    )
+    return State(p, optimizer_f, optimizer_g, last_state(h)), info
+
+
+def phases(config: Config, rng: np.random.Generator) -> tuple[bool, bool]:
+    """Whether this iteration learns G and whether it learns F."""
+    chosen = config.p_g is None or rng.random() < config.p_g
+    learn_f = True if config.p_g is None else not chosen
+    return chosen and config.feedback == "learned", learn_f
+
+
+def shift(h: Array, h_0: Array) -> Array:
+    """The state before each step: h_0, h_1, ..., h_{T-1}."""
+    return get_xp(h).concat((h_0[None], h[:-1]), axis=0)
+
+
+def share(config: Config, h: Array) -> float:
+    """What each squared error counts in a local loss, by the reduction."""
+    _, B, H = h.shape
+    return {"mean_bh": 1.0 / (B * H), "sum_h": 1.0 / B, "sum": 1.0}[config.reduction]
+
+
+def measure(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:
+    """The paper's diagnostics at one batch, `state` being the one before the step (section 4.3 of the experiments).
+
+    `angle`: between the local and the backpropagated update of W_hh, in degrees (figure 5). `layers_f`, `layers_g`: the
+    terms of the two local losses at every step t = 1..T, means over batch and units (figure 6).
+    """
+    p, x = state.params, batch.x
+    h_0 = initial_state(model, p, batch, state.carry)
+    with Tape() as tape:
+        w = tape.watch(select(p, "W_hh"))
+        E = model.score(p, model.unroll({**p, **w}, x, h_0)[-1], batch.y)
+    bptt = tape.gradient(E, w["W_hh"])
+
+    xp, h, act = get_xp(bptt), info.arrays["h"], model.cell.activation  # type: ignore[attr-defined]
+    error_f = h - info.arrays["targets"]
+    error_g = G(p, model.project(p, x), h, act) - shift(h, h_0)
+    return {
+        "angle": angle(info.grads["W_hh"], bptt) if "W_hh" in info.grads else math.nan,
+        "layers_f": [float(v) for v in xp.mean(error_f * error_f, axis=(1, 2))],
+        "layers_g": [float(v) for v in xp.mean(error_g * error_g, axis=(1, 2))],
+    }
+
+
+_REFERENCE = """@article{manchev2020target,
+  title   = {Target Propagation in Recurrent Neural Networks},
+  author  = {Manchev, Nikolay and Spratling, Michael},
+  journal = {Journal of Machine Learning Research},
+  volume  = {21},
+  number  = {7},
+  pages   = {1--33},
+  year    = {2020}
+}"""
+
+METHODS = {
+    name: Method(
+        name=name,
+        summary=summary,
+        reference=_REFERENCE,
+        config=Config,
+        defaults=defaults,
+        state=State,
+        init=init,
+        step=step,
+        measure=measure,
+    )
+    for name, summary, defaults in (
+        ("tptt", "target propagation through time, W_xh by backpropagation", {}),
+        ("tptthx", "target propagation through time, W_xh by the local rule too", {"w_xh": "local"}),
+    )
+}

@@ -1,0 +1,215 @@
+"""The command line: parse, build, call."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from experiments import options
+
+if TYPE_CHECKING:
+    from experiments.loop import Result
+    from experiments.settings import Settings
+
+HELP = """\
+usage: python cli.py COMMAND [ARGUMENTS]
+
+Train recurrent networks with and without backpropagation through time.
+
+commands:
+{commands}
+
+`python cli.py COMMAND --help` lists the arguments of a command; `python cli.py --version` prints the version.
+Results go to standard output, progress and errors to standard error.
+
+exit codes: 0 finished (whether solved or not), 1 a check failed, 2 bad input, 3 diverged,
+            130 interrupted (`python cli.py resume RUN` goes on)
+environment: MINIGRAD_KERNELS=reference|fused|auto chooses the kernels, NO_COLOR turns colours off\
+"""
+
+
+def train(method: str, config: Any, settings: Settings, *, json: bool = False) -> int:
+    """Train a network with METHOD (see `python cli.py list`; default: tptt) until it solves its task.
+
+    Args:
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments import loop, terminal
+
+    return _trained(loop.train(settings, method, config, terminal.display()), json)
+
+
+def resume(run: Path, /, *, json: bool = False) -> int:
+    """Go on with a run from its last checkpoint, as if it had never stopped.
+
+    Args:
+        run: Directory of the run.
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments import loop, terminal
+
+    return _trained(loop.resume(run, terminal.display()), json)
+
+
+def evaluate(
+    run: Path,
+    /,
+    *,
+    checkpoint: Literal["last", "best"] = "last",
+    split: Literal["valid", "test"] = "test",
+    length: int | None = None,
+    json: bool = False,
+) -> int:
+    """Score a trained network on sequences that it has not seen.
+
+    Args:
+        run: Directory of the run.
+        checkpoint: Which of its networks.
+        split: Which sequences.
+        length: Length of the sequences (default: as in training).
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments import evaluate, terminal
+
+    terminal.print_scores(evaluate.evaluate(run, checkpoint=checkpoint, split=split, length=length), json)
+    return options.FINISHED
+
+
+def trace(method: str, /, *, fixture: Path, out: Path) -> int:
+    """Run one step of METHOD on given numbers, in float64, and write every number it computes.
+
+    Args:
+        method: Name of the method.
+        fixture: Arrays and configuration to start from (.npz).
+        out: File to write (.npz).
+    """
+    from experiments import trace
+
+    trace.trace(method, fixture, out)
+    return options.FINISHED
+
+
+def check(method: str | None = None, /, *, json: bool = False) -> int:
+    """Test the mathematical claims of the papers on random networks, a line each: ok, no (refuted) or FAILED.
+
+    Args:
+        method: Test only the claims about this method and the general ones.
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments import claims
+
+    return claims.check(method, json)
+
+
+def list_(*, cite: str | None = None, json: bool = False) -> int:
+    """Name the methods, tasks and cells.
+
+    Args:
+        cite: Print the BibTeX entry of this method's paper instead.
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments import catalogue
+
+    if cite is None:
+        catalogue.show(json)
+    else:
+        catalogue.cite(cite)
+    return options.FINISHED
+
+
+def doctor(*, json: bool = False) -> int:
+    """Say whether this machine has what is needed: versions, processor, kernels, GPU, folders.
+
+    Args:
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments import doctor
+
+    return doctor.examine(json)
+
+
+def _trained(result: Result, json: bool) -> int:
+    """Say how training ended; its exit code."""
+    from experiments import terminal
+
+    terminal.print_result(result, json)
+    return {"diverged": options.DIVERGED, "interrupted": options.INTERRUPTED}.get(result.status, options.FINISHED)
+
+
+COMMANDS: dict[str, options.Command] = {
+    "train": train,
+    "resume": resume,
+    "evaluate": evaluate,
+    "trace": trace,
+    "check": check,
+    "list": list_,
+    "doctor": doctor,
+}
+"""Every command by its name: a function whose signature holds its arguments and whose docstring is its help."""
+
+
+def main(argv: list[str]) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    name = " ".join(["cli.py", *argv[:1]]) if argv and argv[0] in COMMANDS else "cli.py"
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a narrow encoding is no reason to fail
+        code = run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
+        _abandon_output()
+        return options.FINISHED
+    except BaseException as error:
+        known = options.explain(error)
+        if known is None:
+            raise
+        code, line = known
+        print(f"{name}: {line}", file=sys.stderr)
+        _abandon_output()
+        return code
+
+
+def run(argv: list[str]) -> int:
+    """Find the command, bind its arguments, call it."""
+    if not argv:
+        raise options.bad_input(f"missing command (there are: {', '.join(COMMANDS)}; see: python cli.py --help)")
+    name, *arguments = argv
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return options.FINISHED
+    if name == "--version":
+        print(f"minigrad-lab {version()}")
+        return options.FINISHED
+    if name not in COMMANDS:
+        kind, known = ("option", ["--help", "--version"]) if name.startswith("-") else ("command", COMMANDS)
+        raise options.bad_input(options.unknown(kind, name, known))
+    return options.bind(COMMANDS[name], name, arguments)()
+
+
+def usage() -> str:
+    """The text of --help."""
+    commands = [f"  {name:<9} {(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
+    return HELP.format(commands="\n".join(commands))
+
+
+def version() -> str:
+    """The version that pyproject.toml states."""
+    import tomllib
+
+    with (Path(__file__).parent / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def _abandon_output() -> None:
+    """Drop what standard output still holds where it cannot be written, so that leaving makes no noise about it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,65 @@
+"""What a task is: where batches come from and how an answer is judged.
+
+Legend of shapes: T time steps, B sequences side by side, D input size, O output size.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+Split = Literal["train", "valid", "test"]
+
+
+class Batch(NamedTuple):
+    """One minibatch of host arrays, time-major."""
+
+    x: Any
+    """Inputs: floats [T, B, D], or token ids [T, B]."""
+    y: Any
+    """Targets: class ids [B] (loss at the end) or [T, B] (at every step); values [B, O] or [T, B, O]."""
+    continues: bool = False
+    """Whether the sequences go on where those of the batch before ended: if not, the state starts afresh."""
+    index: int = 0
+    """Number of the batch within its split: methods that keep something per batch find it by this."""
+
+
+class Task(Protocol):
+    """A task family at one length: frozen, without state, cheap to make."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+
+    @property
+    def input_size(self) -> int:
+        """D, or the size of the vocabulary where inputs are token ids."""
+
+    @property
+    def output_size(self) -> int:
+        """O: classes, or regressed values."""
+
+    @property
+    def tokens(self) -> bool:
+        """Whether inputs are token ids."""
+
+    @property
+    def loss(self) -> Literal["softmax", "mse"]:
+        """Loss that the paper trains with."""
+
+    @property
+    def loss_at(self) -> Literal["last", "every"]:
+        """Steps that are scored."""
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """What the best constant answer scores, for every name that `scores` returns."""
+
+    @property
+    def solved_below(self) -> float:
+        """The task counts as solved when the first score is below this."""
+
+    def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
+        """`size` sequences: always the same for the same arguments."""
+
+    def scores(self, output: Any, y: Any) -> dict[str, float]:
+        """Judge outputs [B, O] of a network against targets; the first entry decides whether the task is solved."""

@@ -1,0 +1,109 @@
+"""From names and settings to the pieces that a run is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from experiments import record
+from experiments.settings import Settings
+from minigrad.backend import Array, Params, check_device
+
+if TYPE_CHECKING:
+    from algorithms.protocol import Method
+    from datasets.task import Task
+
+
+class Network(Protocol):
+    """What the loop asks of a model; a method may ask for more."""
+
+    def init(self, rng: np.random.Generator, scheme: Any, dtype: str) -> Params:
+        """Fresh parameters, host arrays."""
+
+    def output(self, p: Params, x: Array) -> Array:
+        """What is scored: [B, O], or [T, B, O] where the loss is at every step."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a run is made of."""
+
+    settings: Settings
+    method: Method
+    config: Any
+    """The method's Config."""
+    task: Task
+    model: Network
+
+
+Assemble = Callable[[Settings, str, Any], Parts]
+"""assemble(settings, method name, Config | its fields | None for the defaults) -> Parts."""
+
+
+def make_task(settings: Settings) -> Task:
+    """The task that the settings name.
+
+    Raises:
+        InputError: if there is no such task, or not at this length.
+    """
+    from datasets import synthetic
+
+    return synthetic.make(settings.task, settings.length)
+
+
+def make_model(settings: Settings, task: Task) -> Any:
+    """The network of the settings, with inputs, outputs and loss of the task."""
+    from algorithms.model import Model
+
+    return Model.make(
+        cell=settings.cell,
+        activation=settings.activation,
+        input_size=task.input_size,
+        hidden=settings.hidden,
+        layers=settings.layers,
+        output_size=task.output_size,
+        loss=task.loss,
+        loss_at=task.loss_at,
+        tokens=task.tokens,
+    )
+
+
+def build(settings: Settings) -> tuple[Task, Any]:
+    """Task and model of the settings, once the device is known to be there.
+
+    Raises:
+        InputError: if the settings ask for something that does not exist.
+    """
+    check_device(settings.device)
+    task = make_task(settings)
+    return task, make_model(settings, task)
+
+
+def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
+    """All parts of a run.
+
+    Args:
+        settings: task, network and budget.
+        method_name: as the registry knows it.
+        config: the method's Config, its fields as JSON holds them, or None for the method's defaults.
+
+    Raises:
+        InputError: if something does not exist or does not fit.
+    """
+    import algorithms
+
+    method = algorithms.method(method_name)
+    task, model = build(settings)
+    return Parts(settings, method, config_of(method, config), task, model)
+
+
+def config_of(method: Method, config: Any) -> Any:
+    """The Config of a method from a Config, from its fields, or from nothing."""
+    if config is None:
+        return method.config(**method.defaults)
+    if isinstance(config, Mapping):
+        return record.load(method.config, config, "config")
+    return config

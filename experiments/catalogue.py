@@ -1,0 +1,67 @@
+"""What there is: methods, tasks, cells."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args, get_type_hints
+
+import algorithms
+from datasets.synthetic import TASKS
+from experiments.record import dump
+from experiments.settings import Settings
+from experiments.terminal import table, text
+from minigrad.errors import InputError
+
+
+def show(as_json: bool) -> None:
+    """Print everything that can be trained, and on what: tables, or one JSON object."""
+    found = catalogue()
+    if as_json:
+        print(dump(found))
+        return
+    tasks = [(task["name"], task["summary"], text(task["chance"]), str(task["shortest"])) for task in found["tasks"]]
+    print("\n".join(["methods", *table(tuple(method.values()) for method in found["methods"])]))
+    print("\n".join(["", "tasks", *table([("", "", "chance", "shortest"), *tasks])]))
+    print("\n".join(["", "cells", "  ".join(found["cells"])]))
+
+
+def cite(method: str) -> None:
+    """Print the BibTeX entry of a method's paper.
+
+    Raises:
+        InputError: for an unknown method.
+    """
+    print(algorithms.method(method).reference.strip())
+
+
+def catalogue() -> dict[str, Any]:
+    """Every method, task and cell by name."""
+    methods = [
+        {"name": name, "summary": summary, "paper": short_citation(algorithms.method(name).reference)}
+        for name, summary in algorithms.SUMMARIES.items()
+    ]
+    tasks = [_task(name, kind) for name, kind in TASKS.items()]
+    return {"methods": methods, "tasks": tasks, "cells": list(get_args(get_type_hints(Settings)["cell"]))}
+
+
+def short_citation(bibtex: str) -> str:
+    """Authors and year of a BibTeX entry: `Werbos 1990`, `Kag & Saligrama 2021`, `Wiseman et al. 2017`."""
+    fields = dict(re.findall(r"(\w+)\s*=\s*\{(.+)\}", bibtex))
+    people = re.split(r"\s+and\s+", fields["author"])
+    names = [person.partition(",")[0] if "," in person else person.split()[-1] for person in people]
+    return f"{' & '.join(names) if len(names) < 3 else f'{names[0]} et al.'} {fields['year']}"
+
+
+def _task(name: str, kind: Any) -> dict[str, Any]:
+    """What there is to say about a task before training on it."""
+    shortest = next(length for length in range(1, 1_000) if _possible(kind, length))
+    summary = (kind.__doc__ or "").strip().splitlines()[0]
+    return {"name": name, "summary": summary, "chance": dict(kind(shortest).chance), "shortest": shortest}
+
+
+def _possible(kind: Any, length: int) -> bool:
+    try:
+        kind(length)
+    except InputError:
+        return False
+    return True

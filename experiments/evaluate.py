@@ -1,0 +1,95 @@
+"""Scores of a trained network on sequences that it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from experiments import build, checks, rundir, standing
+from experiments.build import Assemble
+from experiments.checkpoint import require_safetensors
+from experiments.errors import RunError
+from experiments.rundir import Run
+from minigrad.errors import InputError
+
+if TYPE_CHECKING:
+    from datasets.task import Split
+
+
+def evaluate(
+    run_dir: Path,
+    checkpoint: Literal["last", "best"] = "last",
+    split: Split = "test",
+    size: int = 10_000,
+    *,
+    length: int | None = None,
+    device: str | None = None,
+    assemble: Assemble = build.assemble,
+) -> dict[str, Any]:
+    """Score a run on fresh sequences; the run directory is read only.
+
+    Args:
+        run_dir: the run directory; it may be in training.
+        checkpoint: the newest, or that of the lowest validation error.
+        split: where the sequences come from.
+        size: how many.
+        length: their length (None: that of the training).
+        device: where to compute (None: where the run was trained).
+        assemble: makes the parts of a run from names.
+
+    Returns:
+        run, method, task, length, seed, checkpoint (its path), iteration, split, sequences, error (the first score),
+        scores, chance, solved (whether the error is below the task's bound).
+
+    Raises:
+        RunError: if the run, or the checkpoint asked for, is missing or damaged.
+        InputError: if the length or the device is impossible.
+    """
+    if size < 1:
+        raise InputError(f"size must be at least 1, got {size}")
+    run = rundir.open_run(run_dir)
+    changes = {name: value for name, value in (("length", length), ("device", device)) if value is not None}
+    parts = standing.parts_of(run, assemble, **changes)
+    path, at = _load(run, parts, checkpoint)
+    scores = checks.score(parts, at.state.params, split, 0, size)
+    return {
+        "run": str(run.path),
+        "method": parts.method.name,
+        "task": parts.settings.task,
+        "length": parts.settings.length,
+        "seed": parts.settings.seed,
+        "checkpoint": str(path),
+        "iteration": at.counters.iteration,
+        "split": split,
+        "sequences": size,
+        "error": checks.first_score(scores),
+        "scores": scores,
+        "chance": dict(parts.task.chance),
+        "solved": checks.first_score(scores) < parts.task.solved_below,
+    }
+
+
+def _load(run: Run, parts: build.Parts, which: str) -> tuple[Path, standing.Standing]:
+    """The checkpoint asked for; looked for again where the training removed it between finding and reading."""
+    require_safetensors()
+    while True:
+        path = _path(run, which)
+        try:
+            at, _ = standing.load(path, parts)
+            return path, at
+        except RunError:
+            if path.exists():
+                raise
+
+
+def _path(run: Run, which: str) -> Path:
+    if which == "best":
+        if not run.best.exists():
+            raise RunError(
+                f"{run.path} has no best checkpoint: no check has beaten the untrained network; take the last"
+            )
+        return run.best
+    newest = run.newest()
+    if newest is None:
+        raise RunError(f"{run.path} has no checkpoint yet: resume the run")
+    return newest

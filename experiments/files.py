@@ -1,0 +1,59 @@
+"""Writing files so that a crash, a kill or a full disk at any moment leaves the old file or the new one, whole."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+TEMPORARY = ".tmp"
+"""How the name of a file that is being written ends; such a file is never read."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: written beside it, synced, renamed, and the folder synced.
+
+    Raises:
+        OSError: if a step fails; then nothing temporary is left, and `path` holds what it held before
+            (or, where only the last sync failed, already `data`).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        _write_synced(temporary, data)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(file, data)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of `data`, however many calls the system takes."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(file, left) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Clear away what a killed process had begun to write."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)

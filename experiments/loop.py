@@ -1,0 +1,363 @@
+"""Training: one run from its first iteration, or from its newest checkpoint, to its end.
+
+Everything random is a pure function of (seed, name, iteration), and every step a pure function of state and batch:
+a run that was killed and resumed ends in the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments import build, checkpoint, checks, files, manifest, result, rundir, standing, states, stopping
+from experiments.build import Assemble, Parts
+from experiments.errors import cause
+from experiments.interrupts import Interrupts
+from experiments.journal import Lines, seconds_spent
+from experiments.progress import Display, Quiet
+from experiments.result import Result
+from experiments.rundir import Run
+from experiments.settings import Settings
+from experiments.standing import Standing
+from experiments.stopping import Counters
+from minigrad.backend import Params, to_numpy
+from minigrad.rng import stream
+
+if TYPE_CHECKING:
+    from algorithms.protocol import Info
+    from datasets.task import Batch
+
+__all__ = ["Display", "Quiet", "Result", "resume", "train"]
+
+REFRESH = 0.1
+"""Seconds between two calls of a display's `progress`, at least."""
+
+
+def train(
+    settings: Settings,
+    method_name: str,
+    config: Any,
+    display: Display,
+    *,
+    assemble: Assemble = build.assemble,
+    draw: bool = True,
+) -> Result:
+    """Train from the beginning, in a new run directory.
+
+    Args:
+        settings: task, network, budget.
+        method_name: as the registry knows it.
+        config: the method's Config (None: its defaults).
+        display: where to tell how it goes.
+        assemble: makes the parts of a run from names.
+        draw: whether to draw the figure at the end.
+
+    Raises:
+        InputError: if something asked for does not exist or does not fit; nothing has been written then.
+        RunError: if the run directory cannot be written.
+    """
+    checkpoint.require_safetensors()
+    parts = assemble(settings, method_name, config)
+    begin = standing.beginning(parts)
+    kernels = _try_step(parts, begin)
+    stem = f"{parts.method.name}-{settings.task}-{settings.length}-{settings.seed}"
+    content = {"method": parts.method.name, "config": parts.config, "settings": settings}
+    run, lock = rundir.create(settings.runs_dir, stem, content)
+    with lock:
+        return _run(parts, run, begin, kernels, display, draw)
+
+
+def resume(run_dir: Path, display: Display, *, assemble: Assemble = build.assemble, draw: bool = True) -> Result:
+    """Go on from the newest checkpoint of a run; of a finished run, return the result.
+
+    Args:
+        run_dir: the run directory.
+        display: where to tell how it goes.
+        assemble: makes the parts of a run from names.
+        draw: whether to draw the figure at the end.
+
+    Raises:
+        RunError: if the directory is missing, damaged, from a newer version, or in use by another process.
+        InputError: if this machine lacks what the run needs.
+    """
+    checkpoint.require_safetensors()
+    run = rundir.open_run(run_dir)
+    with rundir.lock(run):
+        done = result.load(run)
+        if done is not None:
+            display.note(f"{run.path} is finished ({done.status}): {done.reason}")
+            return done
+        parts = standing.parts_of(run, assemble)
+        for folder in (run.path, run.checkpoints, run.figures):
+            files.remove_temporaries(folder)
+        begin = standing.restore(run, parts)
+        return _run(parts, run, begin, _try_step(parts, begin), display, draw)
+
+
+def _try_step(parts: Parts, at: Standing) -> dict[str, str]:
+    """Take the next step and forget it: what does not fit shows, and kernels compile, before anything is written.
+
+    Returns:
+        which twin of each fused recurrence ran.
+    """
+    with np.errstate(all="ignore"):
+        _, info, _ = _step(parts, at)
+    return dict(info.kernels)
+
+
+def _step(parts: Parts, at: Standing) -> tuple[Any, Info, Batch]:
+    """The next iteration of the method."""
+    settings, number = parts.settings, at.counters.iteration + 1
+    batch = checks.batch_on_device(parts, "train", number, settings.batch_size)
+    rng = stream(settings.seed, "step", number)
+    state, info = parts.method.step(parts.config, parts.model, at.state, batch, rng)
+    return state, info, batch
+
+
+def _run(parts: Parts, run: Run, begin: Standing, kernels: dict[str, str], display: Display, draw: bool) -> Result:
+    """Train from where the run stands to its end, and write down how it ended."""
+    counters = begin.counters
+    manifest.add(run, manifest.entry(counters.iteration, parts.task.name, parts.settings.device, kernels))
+    display.started(run.path, _facts(parts, begin))
+    # Numbers that are not finite are found by the checks; the library's warnings would tell of them a second time.
+    with Lines(run.metrics) as metrics, Lines(run.timings) as timings, np.errstate(all="ignore"):
+        training = _Training(parts, run, display, metrics, timings, counters.iteration)
+        try:
+            end = training.go(begin)
+        finally:
+            display.finished()
+    return _conclude(parts, run, end, training.seconds(), kernels, display, draw)
+
+
+def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
+    """What a display may say about a run at its beginning."""
+    settings, params = parts.settings, begin.state.params
+    return {
+        "method": parts.method.name,
+        "task": settings.task,
+        "length": settings.length,
+        "cell": settings.cell,
+        "hidden": settings.hidden,
+        "layers": settings.layers,
+        "parameters": sum(math.prod(array.shape) for array in params.values()),
+        "seed": settings.seed,
+        "dtype": settings.dtype,
+        "device": settings.device,
+        "iteration": begin.counters.iteration,
+        "max_iterations": settings.max_iterations,
+        "error": begin.counters.error,
+        "chance": dict(parts.task.chance),
+        "solved_below": parts.task.solved_below,
+    }
+
+
+class _Training:
+    """The loop and what it writes."""
+
+    def __init__(self, parts: Parts, run: Run, display: Display, metrics: Lines, timings: Lines, first: int) -> None:
+        self.parts, self.run, self.display = parts, run, display
+        self.metrics, self.timings = metrics, timings
+        self.first, self.spent, self.began = first, seconds_spent(run), time.perf_counter()
+        self.shown = -math.inf
+
+    def seconds(self) -> float:
+        """Time of training so far, that of earlier processes included."""
+        return self.spent + time.perf_counter() - self.began
+
+    def go(self, at: Standing) -> Standing:
+        """Iterate until the run ends or a signal asks to stop."""
+        with Interrupts() as interrupts:
+            if self.run.newest() is None:
+                self.metrics.add({"iteration": 0} | _judged(at.state.params, at.counters.scores or {}))
+                self.save(at)
+            while at.counters.status == "running":
+                if at.counters.iteration >= self.parts.settings.max_iterations:
+                    return self.out_of_budget(at)
+                if interrupts.requested:
+                    return self.interrupted(at)
+                at = self.iterate(at)
+        return at
+
+    def iterate(self, at: Standing) -> Standing:
+        """One iteration with all that is due after it: check, line of the log, checkpoint."""
+        settings = self.parts.settings
+        state, info, batch = _step(self.parts, at)
+        loss = float(to_numpy(info.loss))
+        counters = at.counters.with_loss(loss)
+        number = counters.iteration
+        self.show(counters, loss)
+        check_due = number % settings.validate_every == 0 or number == settings.max_iterations
+        save_due = number % settings.checkpoint_every == 0
+        broken = _not_finite(info, loss) or ((check_due or save_due) and checks.not_finite(state.params))
+        if broken:
+            return self.diverged(Standing(at.state, counters), info, broken)
+        after = Standing(states.owned(state), counters)
+        line: dict[str, Any] = {}
+        if check_due:
+            after, line = self.check(at, after, info, batch)
+        if check_due or number % settings.log_every == 0:
+            after = self.log(after, info, line)
+        if check_due and after.counters.is_best:
+            self.save(after, self.run.best)
+        if save_due or after.counters.status != "running":
+            self.save(after)
+        return after
+
+    def check(self, before: Standing, after: Standing, info: Info, batch: Batch) -> tuple[Standing, dict[str, Any]]:
+        """Scores on fresh sequences and what follows from them: the standing, and what goes into the log."""
+        parts, params = self.parts, after.state.params
+        began = time.perf_counter()
+        number = -(-after.counters.iteration // parts.settings.validate_every)
+        scores = checks.check_scores(parts, params, number)
+        line = _judged(params, scores)
+        if parts.method.measure is not None:
+            # The gradients in `info` belong to the state before the step.
+            line["measures"] = parts.method.measure(parts.config, parts.model, before.state, batch, info)
+        counters = stopping.after_check(
+            after.counters,
+            scores,
+            line["spectral_radius"],
+            solved_below=parts.task.solved_below,
+            patience=parts.settings.patience,
+        )
+        self.time(counters.iteration, time.perf_counter() - began)
+        return Standing(after.state, counters), line
+
+    def log(self, at: Standing, info: Info, line: dict[str, Any]) -> Standing:
+        """Append a line to the log: mean loss since the line before, and norms of the last gradients."""
+        counters = at.counters.logged()
+        head = {"iteration": counters.iteration, "loss": counters.loss, "grad_norms": checks.norms(info.grads)}
+        self.metrics.add(head | line)
+        return Standing(at.state, counters)
+
+    def time(self, iteration: int, check_seconds: float) -> None:
+        """Append a line to the log of times."""
+        self.timings.add({"iteration": iteration, "seconds": self.seconds(), "check_seconds": check_seconds})
+
+    def save(self, at: Standing, path: Path | None = None) -> None:
+        """Write a checkpoint, after the lines of the log that it tells of; by default a numbered one."""
+        self.metrics.sync()
+        standing.save(path or self.run.numbered(at.counters.iteration), at, self.metrics.size)
+        if path is None:
+            self.run.prune()
+
+    def diverged(self, at: Standing, info: Info, what: str) -> Standing:
+        """End without a checkpoint: the last one is the last good one."""
+        number = at.counters.iteration
+        newest = self.run.newest()
+        reason = f"{what} at iteration {number}; last good checkpoint: {newest}"
+        line = {"iteration": number, "loss": float(to_numpy(info.loss)), "grad_norms": checks.norms(info.grads)}
+        self.metrics.add(line | {"status": "diverged", "reason": what})
+        self.metrics.sync()
+        return replace(at, counters=at.counters.end("diverged", reason))
+
+    def out_of_budget(self, at: Standing) -> Standing:
+        """End because all iterations are done."""
+        number = at.counters.iteration
+        at = replace(at, counters=at.counters.end("budget", f"not solved in {number} iterations"))
+        self.save(at)
+        return at
+
+    def interrupted(self, at: Standing) -> Standing:
+        """Stop where the run stands; the checkpoint goes on from there."""
+        self.display.note("stopping: writing a checkpoint")
+        self.save(at)
+        self.time(at.counters.iteration, 0.0)
+        number = at.counters.iteration
+        return replace(at, counters=at.counters.end("interrupted", f"interrupted after iteration {number}"))
+
+    def show(self, counters: Counters, loss: float) -> None:
+        """Tell the display, but not too often."""
+        now = time.perf_counter()
+        if now - self.shown < REFRESH:
+            return
+        self.shown = now
+        speed = (counters.iteration - self.first) / max(now - self.began, 1e-9)
+        left = (self.parts.settings.max_iterations - counters.iteration) / speed
+        self.display.progress(counters.iteration, loss, counters.error, speed, left)
+
+
+def _judged(params: Params, scores: Mapping[str, float]) -> dict[str, Any]:
+    """The part of a line of the log that tells of parameters and how they score."""
+    return {
+        "error": checks.first_score(scores),
+        "scores": scores,
+        "spectral_radius": checks.spectral_radii(params),
+        "param_norms": checks.norms(params),
+    }
+
+
+def _not_finite(info: Info, loss: float) -> str | None:
+    """What went wrong in a step."""
+    if info.status == "diverged":
+        return info.reason or "the step diverged"
+    return None if math.isfinite(loss) else "loss is not finite"
+
+
+def _conclude(
+    parts: Parts, run: Run, end: Standing, seconds: float, kernels: dict[str, str], display: Display, draw: bool
+) -> Result:
+    """The result; of a run that is not to go on, also as a file and a figure."""
+    settings, counters = parts.settings, end.counters
+    done = Result(
+        run=run.path,
+        method=parts.method.name,
+        task=settings.task,
+        seed=settings.seed,
+        solved=counters.status == "solved",
+        iterations=counters.iteration,
+        error=counters.error,
+        loss=counters.loss,
+        metric=dict(counters.scores or {}),
+        seconds=seconds,
+        iterations_per_second=counters.iteration / max(seconds, 1e-9),
+        status=counters.status,
+        kernels=kernels,
+        figure=None,
+        reason=counters.reason,
+    )
+    if counters.status == "interrupted":
+        return done
+    if draw:
+        done = replace(done, figure=_draw(run, parts, done, display))
+    result.save(run, done)
+    return done
+
+
+def _draw(run: Run, parts: Parts, done: Result, display: Display) -> Path | None:
+    """The figure; a run is not lost for want of one."""
+    from experiments import figure
+
+    settings = parts.settings
+    caption = figure.Caption(
+        title=f"{done.method} on {done.task}, T = {settings.length}, seed {done.seed}",
+        outcome=_outcome(done),
+        chance=parts.task.chance,
+        solved_at=done.iterations if done.solved else None,
+    )
+    try:
+        return figure.draw(run, caption)
+    except ImportError:
+        display.note("no figure: it needs matplotlib, pip install '.[lab]'")
+    except OSError as error:
+        display.note(f"no figure: {cause(error)}")
+    return None
+
+
+def _outcome(done: Result) -> str:
+    """How a run ended, in a line."""
+    words = {
+        "solved": "solved",
+        "budget": "not solved",
+        "patience": "gave up: no better error for long",
+        "spectral_radius": "gave up: spectral radius too large",
+        "diverged": "diverged",
+    }
+    line = f"{words[done.status]} after {done.iterations:,} iterations"
+    return line if done.error is None else f"{line}, error {done.error:.4g}"

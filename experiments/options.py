@@ -1,0 +1,230 @@
+"""From a command line to a call: flags from signatures and dataclasses, and errors that are one line.
+
+A command is a function that returns an exit code. Its parameters are its arguments: positional-only ones are
+positional on the command line, keyword-only ones are flags, its docstring is their help. A command with parameters
+`config` and `settings` trains: its first argument is then the name of a method, and every field of that method's
+Config and of the Settings is a flag of its own, without a prefix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import inspect
+import io
+import os
+import re
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, Any, NoReturn
+
+FINISHED, FAILED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes; FAILED is for checks alone."""
+
+DEFAULT_METHOD = "tptt"
+
+Command = Callable[..., int]
+
+_EXTRAS = {
+    **dict.fromkeys(("tyro", "rich", "matplotlib", "safetensors", "pooch"), "lab"),
+    **dict.fromkeys(("pytest", "hypothesis", "xdist", "array_api_strict"), "test"),
+    **dict.fromkeys(("numpy", "scipy", "numba", "llvmlite"), ""),
+}
+
+_WORDS = (
+    (r"^Error parsing (--\S+?)(/\S+)?: ", r"\1: "),
+    (r"^Error parsing [^-:][^:]*: ", ""),
+    (r"invalid literal for int\(\) with base 10: (.+)$", r"expected a whole number, got \1"),
+    (r"no type matching (.+) could be instantiated from \[(.*?)\]\..*$", r"expected \1, got \2"),
+    (r"Could not parse arguments \[(.*)\] into tuple type .*$", r"cannot use \1"),
+    (r"could not convert string to float: (.+)$", r"expected a number, got \1"),
+)
+"""Rewritings of messages that speak of the parser or of Python."""
+
+
+def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], int]:
+    """The call that a command line asks for, ready to be made.
+
+    Args:
+        command: what the command does.
+        name: its name on the command line.
+        arguments: what follows the name.
+
+    Raises:
+        InputError: if an argument is unknown, missing or impossible; one line that says which.
+        SystemExit: after help was printed.
+    """
+    import tyro
+
+    prog, method, structs = f"cli.py {name}", (), {}
+    if "config" in inspect.signature(command).parameters:
+        method, arguments, structs = _training(arguments)
+        prog = " ".join([prog, *method])
+    collector = _collector(command, method, structs)
+    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalMetavarFromFieldName)
+    parse = functools.partial(tyro.cli, collector, prog=prog, config=markers, return_unknown_args=True)
+    if "--help" in arguments or "-h" in arguments:
+        parse(args=["--help"])  # prints and leaves, whatever else stands there
+    fields = _fields(collector, structs.values())
+    with _one_line_errors(fields):
+        call, unknown = parse(args=list(arguments))
+    if unknown:
+        _refuse(unknown[0], fields, prog, takes_method=bool(structs))
+    return call
+
+
+def explain(error: BaseException) -> tuple[int, str] | None:
+    """Exit code and one line for an error that a person can act on; None for a mistake in the program."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            return None
+        extra = f"[{_EXTRAS[package]}]" if _EXTRAS[package] else ""
+        return BAD_INPUT, f"error: {package} is not installed: pip install '.{extra}'"
+    if isinstance(error, OSError):
+        names = [str(f) for f in (error.filename, error.filename2) if f is not None]
+        return BAD_INPUT, one_line(": ".join(["error", error.strerror or str(error), *names]))
+    if isinstance(error, MemoryError):
+        return BAD_INPUT, one_line(f"error: not enough memory: {error}".rstrip(": "))
+    from minigrad.errors import InputError
+
+    return (BAD_INPUT, one_line(f"error: {error}")) if isinstance(error, InputError) else None
+
+
+def bad_input(line: str) -> Exception:
+    """The error for a command line that makes no sense."""
+    from minigrad.errors import InputError
+
+    return InputError(line)
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space, line breaks included, as one blank."""
+    return " ".join(text.split())
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> str:
+    """The line for a name that does not exist: what comes close, and what there is."""
+    known = list(known)
+    return f"unknown {kind} {given!r}{suggest(given, known)} (there are: {', '.join(known)})"
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """`, did you mean ...?` where a known name comes close, otherwise nothing."""
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _training(arguments: Sequence[str]) -> tuple[tuple[str], Sequence[str], dict[str, Any]]:
+    """The method that the arguments begin with, the other arguments, and what their flags fill in, by group."""
+    import algorithms
+    from experiments.settings import Settings
+
+    name = DEFAULT_METHOD
+    if arguments and not arguments[0].startswith("-"):
+        name, *arguments = arguments
+    method = algorithms.method(name)
+    return (name,), arguments, {name: method.config(**method.defaults), "settings": Settings()}
+
+
+def _collector(command: Command, method: tuple[str, ...], structs: dict[str, Any]) -> Callable[..., Any]:
+    """A function for tyro to fill in: it takes the open parameters of a command and returns the finished call.
+
+    The call is only returned, not made, so that an error inside a command is never taken for a wrong argument.
+    """
+    import tyro
+
+    def collector(*args: Any, **kwargs: Any) -> Callable[[], int]:
+        return functools.partial(command, *method, *args, **kwargs)
+
+    groups = dict(zip(("config", "settings"), structs.items(), strict=False))
+    hints = typing.get_type_hints(command, localns={"Settings": Any})
+    parameters = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in groups:
+            group, default = groups[name]
+            hint = Annotated[type(default), tyro.conf.arg(name=group)]
+            parameters.append(parameter.replace(annotation=hint, default=default))
+        elif not (method and name == "method"):
+            parameters.append(parameter.replace(annotation=hints[name]))
+    collector.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    collector.__annotations__ = {p.name: p.annotation for p in parameters}
+    collector.__doc__ = command.__doc__
+    return collector
+
+
+def _fields(collector: Callable[..., Any], structs: Iterable[Any]) -> list[str]:
+    """Names of everything that has a flag."""
+    parameters = inspect.signature(collector).parameters.values()
+    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and not dataclasses.is_dataclass(p.default)]
+    return names + [field.name for struct in structs for field in dataclasses.fields(struct)]
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _refuse(token: str, fields: Iterable[str], prog: str, takes_method: bool) -> NoReturn:
+    """Say what is wrong with an argument that nothing takes."""
+    if token.startswith("-"):
+        given = token.partition("=")[0].replace("_", "-")
+        raise bad_input(f"unknown option {given}{suggest(given, map(_flag, fields))} (see: python {prog} --help)")
+    where = ": the method comes first, before every option" if takes_method else f" (see: python {prog} --help)"
+    raise bad_input(f"unexpected argument {token!r}{where}")
+
+
+@contextlib.contextmanager
+def _one_line_errors(fields: Sequence[str]) -> Iterator[None]:
+    """Turn the box that tyro draws on standard error into the message of an InputError.
+
+    The text of the box is all of a rejection that tyro's public interface gives away. The terminal is taken for very
+    wide meanwhile, so that no message is broken into lines.
+    """
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "10000"
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            yield
+    except SystemExit:
+        raise bad_input(_condense(box.getvalue(), fields)) from None
+    finally:
+        os.environ.pop("COLUMNS")
+        os.environ.update({} if columns is None else {"COLUMNS": columns})
+
+
+def _condense(box: str, fields: Sequence[str]) -> str:
+    """The message inside a box of tyro's, in the words of this program.
+
+    Args:
+        box: a frame whose first section says what is wrong, and whose others point to the help.
+        fields: names that a message may begin with, to be written as flags.
+    """
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in box.splitlines()]
+    section = list(_until_rule(line.strip("│|").rstrip() for line in lines[1:-1]))
+    text = one_line(" ".join(section))
+    if text.startswith("Missing from"):
+        # One argument a line, indented by four, its help below it indented further.
+        names = [line.strip() for line in section[1:] if re.match(r"\s{1,6}\S", line)]
+        return f"missing {', '.join(names)}"
+    if found := re.fullmatch(r"Missing value for argument '(.+?)'. Expected (\d+) values?\.", text):
+        return f"{found[1]} needs {'a value' if found[2] == '1' else found[2] + ' values'}"
+    if found := re.fullmatch(r"invalid choice '(.*)' for argument '(.+?)'. Expected one of \((.*)\)\.", text):
+        choices = re.findall("'([^']*)'", found[3])
+        return f"{found[2]}: {unknown('value', found[1], choices)}"
+    for pattern, words in _WORDS:
+        text = re.sub(pattern, words, text)
+    first, blank, rest = text.partition(" ")
+    return f"{_flag(first) if first in fields else first}{blank}{rest}"
+
+
+def _until_rule(lines: Iterable[str]) -> Iterator[str]:
+    """Lines up to the first horizontal rule."""
+    for line in lines:
+        if re.fullmatch(r"\s*[─-]{4,}\s*", line):
+            return
+        yield line

@@ -1,0 +1,79 @@
+"""Everything that a run is besides its method; imports nothing heavy, so that --help answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from minigrad.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Task, network, budget and bookkeeping of a run."""
+
+    task: str = "temporal"
+    """Name of the task."""
+    length: int = 30
+    """Length T of its sequences, in steps."""
+    cell: Literal["srn", "gru", "lstm", "antisymmetric"] = "srn"
+    """Recurrent cell."""
+    activation: Literal["tanh", "sigmoid", "relu", "linear"] = "tanh"
+    """Activation of the srn cell; the other cells have their own."""
+    init: Literal["orthogonal", "normal", "sigmoid", "uniform"] = "orthogonal"
+    """How weights start: orthogonal, N(0, 0.1^2), N(0, 0.01^2) for logistic units, or U(-1/sqrt(H), 1/sqrt(H))."""
+    hidden: int = 100
+    """Hidden units H of a layer."""
+    layers: int = 1
+    """Cells stacked on each other."""
+    batch_size: int = 20
+    """Sequences B in a minibatch."""
+    seed: int = 1234
+    """Number that all random draws of the run follow from, at least 0."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision of parameters and states."""
+    device: str = "cpu"
+    """Where arrays live: cpu, cuda or cuda:N."""
+    max_iterations: int = 100_000
+    """Budget: minibatches at most."""
+    validate_every: int = 100
+    """Iterations between two checks on fresh sequences."""
+    validate_size: int = 10_000
+    """Fresh sequences of a check, taken in batches of 1,000."""
+    patience: int = 300
+    """Checks in a row without a new best error after which the run gives up."""
+    checkpoint_every: int = 500
+    """Iterations between two checkpoints."""
+    log_every: int = 10
+    """Iterations between two lines of the log."""
+    runs_dir: Path = Path("runs")
+    """Folder in which run directories are made."""
+    data_dir: Path | None = None
+    """Folder of downloaded data (default: the user's cache folder)."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            value, hint = getattr(self, field.name), hints[field.name]
+            if get_origin(hint) is Literal:
+                one_of(field.name, value, get_args(hint))
+            elif hint is int:
+                _whole_number(field.name, value, least=0 if field.name == "seed" else 1)
+
+
+def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise InputError, with the nearest choice, unless `value` is one of `choices`."""
+    if value in choices:
+        return
+    near = get_close_matches(str(value), [str(choice) for choice in choices], 1)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(map(str, choices))}"
+    raise InputError(f"{name} cannot be {value!r}: {hint}")
+
+
+def _whole_number(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise InputError(f"{name} must be at least {least}, got {value}")

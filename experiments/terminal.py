@@ -1,0 +1,220 @@
+"""What a person sees of a run: progress on standard error, results on standard output.
+
+On a terminal the progress is one line that moves; elsewhere (a pipe, a log, a batch job) it is a few plain lines.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from experiments.record import dump
+
+if TYPE_CHECKING:
+    from experiments.display import Display
+    from experiments.result import Result
+
+JSON_KEYS = (
+    "run",
+    "method",
+    "task",
+    "seed",
+    "solved",
+    "iterations",
+    "error",
+    "loss",
+    "metric",
+    "seconds",
+    "iterations_per_second",
+    "status",
+    "kernels",
+)
+"""Entries of the JSON object that a training run ends with, in this order."""
+
+_ENDS = {"budget": "not solved", "patience": "not solved", "spectral_radius": "stopped"}
+
+
+class PlainDisplay:
+    """Progress as lines of text, at most one every few seconds."""
+
+    def __init__(
+        self, stream: TextIO | None = None, every: float = 5.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Write to `stream` (default: standard error), at most once in `every` seconds."""
+        self._stream = sys.stderr if stream is None else stream
+        self._every = every
+        self._clock = clock
+        self._last = -math.inf
+        self._pending = ""
+
+    def started(self, run_dir: Path, facts: Mapping[str, Any]) -> None:
+        """Name the run and what it trains."""
+        self.note(heading(run_dir, facts))
+
+    def note(self, line: str) -> None:
+        """Write one line at once."""
+        print(line, file=self._stream, flush=True)
+
+    def progress(
+        self, iteration: int, cost: float, error: float, iterations_per_second: float, seconds_left: float
+    ) -> None:
+        """Take note of where the run is; writes a line when the last one is old enough."""
+        parts = measures(cost, error, iterations_per_second, seconds_left)
+        self._pending = "  ".join([f"iteration {iteration:,}", *parts])
+        if self._clock() - self._last >= self._every:
+            self._flush()
+
+    def finished(self) -> None:
+        """Write what the last line did not say."""
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            self.note(self._pending)
+        self._pending = ""
+        self._last = self._clock()
+
+
+class LiveDisplay:
+    """Progress as one line that moves; drawn when the run says where it is, and only then."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """Draw on `stream` (default: standard error)."""
+        from rich.console import Console
+
+        self._console = Console(file=sys.stderr if stream is None else stream, highlight=False, soft_wrap=True)
+        self._bar: Any = None
+        self._row: Any = None
+
+    def started(self, run_dir: Path, facts: Mapping[str, Any]) -> None:
+        """Name the run and what it trains, and open the moving line."""
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.note(heading(run_dir, facts))
+        # No refreshing thread and no detour of what others print: the training loop keeps the processor to itself.
+        self._bar = Progress(
+            TextColumn("{task.fields[where]}", markup=False),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[measures]}", markup=False),
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._row = self._bar.add_task("", total=facts.get("max_iterations"), where="preparing", measures="")
+        self._bar.start()
+        self._bar.refresh()
+
+    def note(self, line: str) -> None:
+        """Write one line above the moving one."""
+        self._console.print(line, markup=False)
+
+    def progress(
+        self, iteration: int, cost: float, error: float, iterations_per_second: float, seconds_left: float
+    ) -> None:
+        """Draw where the run is; for at most ten calls a second."""
+        if self._bar is not None:
+            text = "  ".join(measures(cost, error, iterations_per_second, seconds_left))
+            self._bar.update(self._row, completed=iteration, where=f"iteration {iteration:,}", measures=text)
+            self._bar.refresh()
+
+    def finished(self) -> None:
+        """Leave the last state on the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = None
+
+
+def display() -> Display:
+    """The display that suits standard error."""
+    moving = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return LiveDisplay() if moving else PlainDisplay()
+
+
+def heading(run_dir: Path, facts: Mapping[str, Any]) -> str:
+    """The line a run begins with."""
+    return f"run {run_dir}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+
+
+def measures(cost: float, error: float, rate: float, left: float) -> list[str]:
+    """The numbers of a progress line; those that are not known yet are left out."""
+    parts = known(cost=cost, error=error)
+    if math.isfinite(rate):
+        parts.append(f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s")
+    if math.isfinite(left):
+        parts.append(f"at most {duration(left)} left")
+    return parts
+
+
+def known(**values: float | None) -> list[str]:
+    """Names and values of the numbers that are known."""
+    return [f"{name} {value:.4g}" for name, value in values.items() if value is not None and math.isfinite(value)]
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: `8.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def print_result(result: Result, as_json: bool) -> None:
+    """Write how a training run ended on standard output.
+
+    Args:
+        result: the end of the run.
+        as_json: one JSON object on one line, and nothing else.
+    """
+    if as_json:
+        print(dump({key: getattr(result, key) for key in JSON_KEYS}), flush=True)
+    else:
+        print("\n".join(ending(result)), flush=True)
+    if result.status == "interrupted":
+        print(f"resume with: python cli.py resume {result.run}", file=sys.stderr, flush=True)
+
+
+def ending(result: Result) -> list[str]:
+    """What there is to say when training ends: the outcome, where it lies, how to go on."""
+    if result.solved:
+        outcome = f"solved {result.task} at iteration {result.iterations:,} after {duration(result.seconds)}"
+    else:
+        why = ": ".join(filter(None, [_ENDS.get(result.status, result.status), result.reason]))
+        outcome = f"{why} (iteration {result.iterations:,}, after {duration(result.seconds)})"
+    rows = [("result", outcome)]
+    if scores := known(**result.metric, loss=result.loss):
+        rows.append(("scores", ", ".join(scores)))
+    rows.append(("run", str(result.run)))
+    if result.figure:
+        rows.append(("figure", str(result.figure)))
+    if result.status != "interrupted":
+        rows.append(("score it", f"python cli.py evaluate {result.run}"))
+    return table(rows)
+
+
+def print_scores(scores: Mapping[str, Any], as_json: bool) -> None:
+    """Write the outcome of an evaluation on standard output: a line an entry, or one JSON object."""
+    print(dump(scores) if as_json else "\n".join(table((name, text(v)) for name, v in scores.items())), flush=True)
+
+
+def table(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Rows of text as lines whose columns stand below each other."""
+    rows = [tuple(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def text(value: Any) -> str:
+    """A value of a result as a person reads it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {text(item)}" for name, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,181 @@
+"""Which array library an array belongs to, and the few operations that the libraries spell differently.
+
+Arrays decide: an operation looks at its arguments and runs in their library, on their device. Nothing is converted
+silently; mixing libraries or devices is a TypeError that names both. Everything else in this package calls the names
+of the array API standard, which NumPy 2, CuPy 14 and array-api-strict share.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from minigrad.errors import InputError
+
+Array: TypeAlias = Any
+"""An array of any supported library; shapes are given in docstrings."""
+
+Params: TypeAlias = dict[str, Any]
+"""Parameters by name: arrays, or tensors while a tape watches them."""
+
+
+def get_xp(*arrays: Array) -> ModuleType:
+    """The library of the arrays: `numpy`, `cupy`, or any module that follows the array API standard.
+
+    Python numbers belong to every library. Without a single array the answer is `numpy`.
+
+    Raises:
+        TypeError: if an argument is no array, or the arrays belong to different libraries or devices.
+    """
+    found: ModuleType | None = None
+    first: Array = None
+    for array in arrays:
+        if isinstance(array, np.ndarray | np.generic):
+            xp: ModuleType = np
+        elif isinstance(array, bool | int | float | complex):
+            continue
+        elif hasattr(array, "__array_namespace__"):
+            xp = array.__array_namespace__()
+        else:
+            raise TypeError(f"expected an array or a number, got {type(array).__name__}")
+        if found is None:
+            found, first = xp, array
+        elif xp is not found:
+            raise TypeError(
+                f"arrays of {found.__name__} and of {xp.__name__} do not mix: move one with minigrad.backend.to_device"
+            )
+        elif xp is not np and array.device != first.device:
+            raise TypeError(
+                f"arrays on {first.device} and on {array.device} do not mix: move one with minigrad.backend.to_device"
+            )
+    return np if found is None else found
+
+
+def device_of(array: Array) -> str:
+    """`cpu`, `cuda:0`, ... or the library's own name for the place where an array lives."""
+    if isinstance(array, np.ndarray | np.generic):
+        return "cpu"
+    xp = get_xp(array)
+    return f"cuda:{array.device.id}" if xp.__name__ == "cupy" else str(array.device)
+
+
+def check_device(device: str) -> None:
+    """Raise InputError unless arrays can be put on `device` (`cpu`, `cuda` or `cuda:N`) on this machine."""
+    if device == "cpu":
+        return
+    name, _, number = device.partition(":")
+    if name != "cuda" or (number and not number.isdigit()):
+        raise InputError(f"unknown device {device!r}: use cpu, cuda or cuda:N")
+    try:
+        import cupy  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        raise InputError(
+            f"device {device} needs CuPy: pip install '.[cuda12]' or '.[cuda13]', or use --device cpu"
+        ) from None
+    try:
+        count = int(cupy.cuda.runtime.getDeviceCount())
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise InputError(f"device {device} is not usable ({error}): use --device cpu") from None
+    if int(number or 0) >= count:
+        raise InputError(f"device {device} does not exist: this machine has {count} GPU(s); use --device cpu")
+
+
+def to_device(array: Array, device: str) -> Array:
+    """The same numbers on `device` (`cpu`, `cuda` or `cuda:N`); the only place where arrays change library.
+
+    Raises:
+        InputError: if the device does not exist here.
+    """
+    check_device(device)
+    if device == "cpu":
+        return to_numpy(array)
+    import cupy
+
+    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+        return cupy.asarray(array)
+
+
+def to_numpy(array: Array) -> Any:
+    """The same numbers as a NumPy array on the host."""
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "get"):  # CuPy copies to the host by an explicit call only
+        return array.get()
+    if hasattr(array, "__array_namespace__") and not isinstance(array, np.generic):
+        return np.from_dlpack(array.to_device(get_xp(array).Device("CPU_DEVICE")))
+    return np.asarray(array)
+
+
+def like(reference: Array, values: Any) -> Array:
+    """Host numbers as an array in the library, on the device and (floats only) in the dtype of `reference`."""
+    values = np.asarray(values)
+    dtype = str(np.dtype(values.dtype)) if values.dtype.kind in "iub" else str(reference.dtype).rpartition(".")[2]
+    if isinstance(reference, np.ndarray | np.generic):
+        return values.astype(dtype, copy=False)
+    xp = get_xp(reference)
+    return xp.asarray(values.astype(dtype), device=reference.device)
+
+
+def frozen(array: Array) -> Array:
+    """The array, made read-only where its library can (NumPy), so that an in-place write raises."""
+    if type(array) is np.ndarray and array.flags.writeable:
+        array.flags.writeable = False
+    return array
+
+
+def is_float(array: Array) -> bool:
+    """Whether an array holds real or complex floating-point numbers."""
+    kind = getattr(array.dtype, "kind", None)
+    return kind in "fc" if kind is not None else bool(get_xp(array).isdtype(array.dtype, ("real floating", "complex floating")))
+
+
+def scatter_add(shape: tuple[int, ...], ids: Array, values: Array) -> Array:
+    """Rows added by number: an array of zeros of `shape` [V, ...] to whose row ids[i] values[i] is added.
+
+    Args:
+        shape: shape of the answer.
+        ids: integers [N] in [0, V).
+        values: [N, ...].
+    """
+    xp = get_xp(ids, values)
+    if xp is np:
+        out = np.zeros(shape, values.dtype)
+        np.add.at(out, ids, values)
+        return out
+    # A product with the one-hot matrix is the same sum in a fixed order: no atomics, so it repeats to the bit.
+    rows = xp.arange(shape[0], device=ids.device)
+    hot = xp.astype(rows[:, None] == ids[None, :], values.dtype)
+    flat = xp.reshape(values, (values.shape[0], -1)) if values.shape[0] else xp.zeros(
+        (0, _size(shape[1:])), dtype=values.dtype, device=values.device
+    )
+    return xp.reshape(hot @ flat, shape)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def einsum(subscripts: str, *arrays: Array) -> Array:
+    """Explicit Einstein summation, `ij,jk->ik`; an index may not repeat within one operand."""
+    xp = get_xp(*arrays)
+    if hasattr(xp, "einsum"):
+        return xp.einsum(subscripts, *arrays, optimize=True) if xp is np else xp.einsum(subscripts, *arrays)
+    # Libraries without einsum: line the operands up on one set of axes, multiply, sum what the answer does not name.
+    terms, answer = subscripts.split("->")
+    axes = sorted(set(terms) - {","})
+    product: Array = None
+    for term, array in zip(terms.split(","), arrays, strict=True):
+        present = [a for a in axes if a in term]
+        array = xp.permute_dims(array, tuple(term.index(a) for a in present))
+        sizes = dict(zip(present, array.shape, strict=True))
+        array = xp.reshape(array, tuple(sizes.get(a, 1) for a in axes))
+        product = array if product is None else product * array
+    summed = tuple(i for i, a in enumerate(axes) if a not in answer)
+    product = xp.sum(product, axis=summed) if summed else product
+    left = [a for a in axes if a in answer]
+    return xp.permute_dims(product, tuple(left.index(a) for a in answer))

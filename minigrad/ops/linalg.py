@@ -1,0 +1,110 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minigrad import backend
+from minigrad.backend import Array, get_xp
+from minigrad.ops.shape import reshape
+from minigrad.tape import Forward, operation
+
+
+@operation
+def _matmul(a: Array, b: Array) -> Forward:
+    return rows_matmul(a, b), (a, b)
+
+
+def rows_matmul(a: Array, b: Array) -> Array:
+    """a @ b where all leading axes of a count as rows if b is one matrix: one product, not a batch of small ones."""
+    if len(b.shape) > 2 or len(a.shape) == 2:
+        return a @ b
+    xp = get_xp(a, b)
+    return xp.reshape(xp.reshape(a, (-1, a.shape[-1])) @ b, (*a.shape[:-1], b.shape[-1]))
+
+
+@_matmul.vjp
+def _(g: Array, needs: Sequence[bool], a: Array, b: Array) -> Sequence[Any]:
+    xp = get_xp(g)
+    g_a = rows_matmul(g, xp.matrix_transpose(b)) if needs[0] else None
+    if not needs[1]:
+        return g_a, None
+    if b.ndim == 2 and a.ndim > 2:
+        a, g = xp.reshape(a, (-1, a.shape[-1])), xp.reshape(g, (-1, g.shape[-1]))
+    return g_a, xp.matrix_transpose(a) @ g
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """Matrix product over the last two axes, leading axes broadcast; vectors count as one row or one column.
+
+    Args:
+        a: [..., n, k] or [k].
+        b: [..., k, m] or [k].
+
+    Returns:
+        [..., n, m] without the axis of a vector.
+
+    Raises:
+        ValueError: if the inner lengths differ.
+    """
+    inner = b.shape[0] if len(b.shape) == 1 else b.shape[-2]
+    if a.shape[-1] != inner:
+        raise ValueError(f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not fit: {a.shape[-1]} != {inner}")
+    if len(a.shape) > 1 and len(b.shape) > 1:
+        return _matmul(a, b)
+    row = a if len(a.shape) > 1 else reshape(a, shape=(1, a.shape[0]))
+    column = b if len(b.shape) > 1 else reshape(b, shape=(b.shape[0], 1))
+    product = _matmul(row, column)
+    shape = tuple(product.shape)
+    shape = shape[:-1] if len(b.shape) == 1 else shape
+    shape = (*shape[:-2], shape[-1]) if len(a.shape) == 1 and len(b.shape) > 1 else shape
+    return reshape(product, shape=() if len(a.shape) == len(b.shape) == 1 else shape)
+
+
+@operation
+def _einsum(*arrays: Array, subscripts: str) -> Forward:
+    return backend.einsum(subscripts, *arrays), (subscripts, arrays)
+
+
+@_einsum.vjp
+def _(g: Array, needs: Sequence[bool], subscripts: str, arrays: tuple[Array, ...]) -> Sequence[Any]:
+    terms, answer = subscripts.split("->")
+    names = terms.split(",")
+    gradients: list[Any] = [None] * len(arrays)
+    for i, needed in enumerate(needs):
+        if needed:
+            others = [(n, a) for j, (n, a) in enumerate(zip(names, arrays, strict=True)) if j != i]
+            gradients[i] = _einsum_gradient(g, answer, names[i], tuple(arrays[i].shape), others)
+    return gradients
+
+
+def _einsum_gradient(
+    g: Array, answer: str, name: str, shape: tuple[int, ...], others: list[tuple[str, Array]]
+) -> Array:
+    """Gradient of one operand: the answer's gradient contracted with the other operands.
+
+    An index that only this operand has was summed away: there the gradient is the same everywhere.
+    """
+    known = set(answer).union(*(n for n, _ in others))
+    kept = "".join(i for i in name if i in known)
+    part = backend.einsum(",".join([answer, *(n for n, _ in others)]) + "->" + kept, g, *(a for _, a in others))
+    xp = get_xp(part)
+    part = xp.reshape(part, tuple(n if i in known else 1 for i, n in zip(name, shape, strict=True)))
+    return xp.broadcast_to(part, shape)
+
+
+def einsum(subscripts: str, *arrays: Array) -> Array:
+    """Explicit Einstein summation, such as `tbi,ij->tbj`; no ellipsis, no index twice in one operand.
+
+    Raises:
+        ValueError: if the subscripts are of another form.
+    """
+    subscripts = subscripts.replace(" ", "")
+    terms, arrow, answer = subscripts.partition("->")
+    names = terms.split(",")
+    if not arrow or len(names) != len(arrays) or any(len(set(n)) != len(n) for n in [*names, answer]):
+        raise ValueError(f"einsum: {subscripts!r} must read like 'ij,jk->ik', an index at most once in a term")
+    if any(len(n) != len(a.shape) for n, a in zip(names, arrays, strict=True)) or not set(answer) <= set(terms):
+        raise ValueError(f"einsum: {subscripts!r} does not fit shapes {[tuple(a.shape) for a in arrays]}")
+    return _einsum(*arrays, subscripts=subscripts)

@@ -1,0 +1,473 @@
+"""Update rules: pairs of pure functions that compose.
+
+    optimizer = chain(clip_global_norm(0.5), nag(lr=0.01, mu=0.9))
+    state = optimizer.init(params)
+    updates, state = optimizer.update(grads, state, params)
+    params = apply(params, updates)
+
+Legend: p parameter, g gradient (after averaging; after scaling and clipping where those come earlier in a chain),
+u update, p <- p + u; lr learning rate, mu momentum, eps small constant outside the root unless said otherwise.
+
+    sgd         u = -lr g
+    momentum    v <- mu v + g                              u = -lr v
+    nag         v <- mu v - lr g                           u = mu v - lr g
+    adagrad     G <- G + g^2                               u = -lr g / (sqrt(G) + eps)
+    adam        m <- b1 m + (1-b1) g,  v <- b2 v + (1-b2) g^2
+                                                           u = -lr m/(1-b1^t) / (sqrt(v/(1-b2^t)) + eps)
+    rmsprop     r <- d r + (1-d) g^2                       u = -lr g / sqrt(r + eps)
+    adadelta    r <- d r + (1-d) g^2                       u = -g sqrt(s + eps) / sqrt(r + eps),  s <- d s + (1-d) u^2
+    nt_asgd     ax <- ax + (p + u - ax) / max(1, k - 1)    u = -lr g
+
+Parameters, gradients and updates are flat dicts name -> array. Gradients may come for some names only: only those are
+updated, and the state of the others stays as it is. State is one flat dict: arrays under the name of their kind
+(`velocity`, `adagrad`, `m`, ...) and the parameter's name, plus numbers; each rule owns its kinds and passes all others
+through, which is why states of a chain live side by side in one dict. Nothing is changed in place, float32 stays
+float32 (hyper-parameters are Python numbers), and any library of the array API standard will do.
+
+A schedule needs no machinery: an Optimizer holds hyper-parameters and nothing else, so a new learning rate is a new
+Optimizer, `nag(lr / 2, mu)`, applied to the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, isfinite, sqrt
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from minigrad.backend import Array, Params, get_xp, to_numpy
+from minigrad.errors import InputError
+
+State: TypeAlias = dict[str, Any]
+"""What a rule remembers: {kind: {name: array}}, and numbers by kind."""
+
+
+class Optimizer(NamedTuple):
+    """An update rule, or a transformation of gradients or updates: two pure functions."""
+
+    init: Callable[[Params], State]
+    """init(params) -> state before the first step."""
+    update: Callable[[Params, State, Params], tuple[Params, State]]
+    """update(grads, state, params) -> (updates for the names in grads, new state)."""
+
+
+def apply(params: Params, updates: Params) -> Params:
+    """Parameters after a step: p + u for the names in updates, every other array passed through as it is.
+
+    Raises:
+        InputError: if an update has no parameter.
+    """
+    _known(updates, params)
+    return {name: p + updates[name] if name in updates else p for name, p in params.items()}
+
+
+def global_norm(grads: Params) -> float:
+    """sqrt(sum ||g||^2) over all arrays; 0 for none.
+
+    Summed in float64, where squares of float32 numbers neither overflow nor vanish, and in the order of the names, so
+    that the order of the dict does not show in the last bit.
+    """
+    squares: Array = 0.0
+    for name in sorted(grads):
+        g = grads[name]
+        xp = get_xp(g)
+        wide = xp.astype(g, xp.float64)
+        squares = squares + xp.sum(wide * wide)
+    return sqrt(float(squares))  # one number leaves the device, once
+
+
+# --- update rules ---
+
+
+def sgd(lr: float) -> Optimizer:
+    """Gradient descent: u = -lr g. Stateless.
+
+    Args:
+        lr: learning rate, >= 0.
+
+    Raises:
+        InputError: if a hyper-parameter is out of range (as every function below).
+    """
+    lr = _at_least_zero("lr", lr)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        return {name: -lr * g for name, g in grads.items()}, state
+
+    return Optimizer(_stateless, update)
+
+
+def momentum(lr: float, mu: float) -> Optimizer:
+    """Heavy ball, PyTorch's form without dampening: v <- mu v + g; u = -lr v. State: `velocity` v, at first 0.
+
+    Here lr multiplies the velocity: when it changes, the whole velocity is rescaled (in `nag` only what is new).
+
+    Args:
+        lr: learning rate, >= 0.
+        mu: momentum, in [0, 1).
+    """
+    lr, mu = _at_least_zero("lr", lr), _fraction("mu", mu)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        velocity = {name: mu * state["velocity"][name] + g for name, g in grads.items()}
+        return {name: -lr * v for name, v in velocity.items()}, _with(state, velocity=velocity)
+
+    return Optimizer(_zeros("velocity"), update)
+
+
+def nag(lr: float, mu: float) -> Optimizer:
+    """Nesterov's accelerated gradient, Lasagne's form: v <- mu v - lr g; u = mu v - lr g.
+
+    State: `velocity` v, at first 0. The gradient is taken at the stored parameters, which are the look-ahead point
+    already. mu = 0 is `sgd`.
+
+    Args:
+        lr: learning rate, >= 0.
+        mu: momentum, in [0, 1).
+
+    Source: Bengio et al. 2013, Advances in optimizing recurrent networks; Manchev & Spratling 2020, section 3.1.
+    """
+    lr, mu = _at_least_zero("lr", lr), _fraction("mu", mu)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        updates, velocity = {}, {}
+        for name, g in grads.items():
+            step = lr * g
+            velocity[name] = mu * state["velocity"][name] - step
+            updates[name] = mu * velocity[name] - step
+        return updates, _with(state, velocity=velocity)
+
+    return Optimizer(_zeros("velocity"), update)
+
+
+def adagrad(lr: float, eps: float = 1e-5) -> Optimizer:
+    """Adagrad: G <- G + g^2; u = -lr g / (sqrt(G) + eps). State: `adagrad` G, at first 0.
+
+    The first step is a step of nearly lr against the sign wherever |g| >> eps, whatever the size of the gradient.
+
+    Args:
+        lr: learning rate, >= 0.
+        eps: > 0; 1e-5 in the BTPROP script of Wiseman et al. 2017, 1e-10 in their BPTT script.
+
+    Source: Duchi et al. 2011; Wiseman et al. 2017, section 4 and released code.
+    """
+    lr, eps = _at_least_zero("lr", lr), _above_zero("eps", eps)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        updates, summed = {}, {}
+        for name, g in grads.items():
+            summed[name] = state["adagrad"][name] + g * g
+            updates[name] = -lr * g / (get_xp(g).sqrt(summed[name]) + eps)
+        return updates, _with(state, adagrad=summed)
+
+    return Optimizer(_zeros("adagrad"), update)
+
+
+def adam(
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    rule: Literal["pytorch", "tprnn"] = "pytorch",
+) -> Optimizer:
+    """Adam: m <- b1 m + (1-b1) g; v <- b2 v + (1-b2) g^2; t <- t + 1; u as below.
+
+    State: `m`, `v`, at first 0, and the number `t` of steps done, one for all parameters.
+
+        pytorch     u = -lr m/(1-b1^t) / (sqrt(v/(1-b2^t)) + eps)
+        tprnn       u = -lr sqrt(1-b2^t)/(1-b1^t) m / (sqrt(v) + eps)
+
+    Args:
+        lr: learning rate, >= 0.
+        betas: decay (b1, b2) of the two averages, in [0, 1).
+        eps: > 0.
+        rule: where eps is added: to the corrected root (`pytorch`; Kag & Saligrama 2021), or to the root before the
+            correction (`tprnn`, the released code of Wiseman et al. 2017), which makes it larger in the first steps.
+
+    Source: Kingma & Ba 2015, algorithm 1 (`pytorch`) and the end of section 2 (`tprnn`).
+    """
+    lr, eps = _at_least_zero("lr", lr), _above_zero("eps", eps)
+    b1, b2 = _fraction("betas[0]", betas[0]), _fraction("betas[1]", betas[1])
+    _one_of("rule", rule, "pytorch", "tprnn")
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        t = int(state["t"]) + 1
+        bias1, bias2 = 1 - b1**t, 1 - b2**t
+        before, after = (bias2, 1.0) if rule == "pytorch" else (1.0, sqrt(bias2))
+        updates, m, v = {}, {}, {}
+        for name, g in grads.items():
+            m[name] = b1 * state["m"][name] + (1 - b1) * g
+            v[name] = b2 * state["v"][name] + (1 - b2) * (g * g)
+            updates[name] = -lr * after / bias1 * m[name] / (get_xp(g).sqrt(v[name] / before) + eps)
+        return updates, _with(state, m=m, v=v) | {"t": t}
+
+    return Optimizer(lambda params: _zeros("m", "v")(params) | {"t": 0}, update)
+
+
+def rmsprop(lr: float, decay: float = 0.9, eps: float = 1e-3) -> Optimizer:
+    """RMSprop with eps inside the root: r <- d r + (1-d) g^2; u = -lr g / sqrt(r + eps). State: `rms` r, at first 0.
+
+    Args:
+        lr: learning rate, >= 0.
+        decay: d, in [0, 1).
+        eps: > 0.
+
+    Source: Tieleman & Hinton 2012; form and constants of the released code of Wiseman et al. 2017.
+    """
+    lr, decay, eps = _at_least_zero("lr", lr), _fraction("decay", decay), _above_zero("eps", eps)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        updates, rms = {}, {}
+        for name, g in grads.items():
+            rms[name] = decay * state["rms"][name] + (1 - decay) * (g * g)
+            updates[name] = -lr * g / get_xp(g).sqrt(rms[name] + eps)
+        return updates, _with(state, rms=rms)
+
+    return Optimizer(_zeros("rms"), update)
+
+
+def adadelta(decay: float = 0.9, eps: float = 1e-3) -> Optimizer:
+    """Adadelta: r <- d r + (1-d) g^2; u = -g sqrt(s + eps) / sqrt(r + eps); s <- d s + (1-d) u^2. No learning rate.
+
+    State: `adadelta_g` r and `adadelta_u` s, at first 0.
+
+    Args:
+        decay: d, in [0, 1).
+        eps: > 0; sets the size of the first steps.
+
+    Source: Zeiler 2012, algorithm 1; constants of the released code of Wiseman et al. 2017.
+    """
+    decay, eps = _fraction("decay", decay), _above_zero("eps", eps)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        updates, r, s = {}, {}, {}
+        for name, g in grads.items():
+            xp = get_xp(g)
+            r[name] = decay * state["adadelta_g"][name] + (1 - decay) * (g * g)
+            u = -g * xp.sqrt(state["adadelta_u"][name] + eps) / xp.sqrt(r[name] + eps)
+            s[name] = decay * state["adadelta_u"][name] + (1 - decay) * (u * u)
+            updates[name] = u
+        return updates, _with(state, adadelta_g=r, adadelta_u=s)
+
+    return Optimizer(_zeros("adadelta_g", "adadelta_u"), update)
+
+
+# --- averaging after a non-monotone validation loss (NT-ASGD) ---
+
+
+def nt_asgd(lr: float) -> Optimizer:
+    """Gradient descent, u = -lr g, that averages its parameters once validation stops improving.
+
+    With k = 1, 2, ... counting steps since the switch, ax <- ax + (p + u - ax) / max(1, k - 1), so that ax is the
+    parameters themselves after the first two steps and their mean since the second from then on.
+
+        state = nt_asgd_validated(state, params, loss)     after the validation of every epoch: may switch
+        nt_asgd_weights(state, params)                     what to validate with: ax after the switch, p before
+
+    Training always goes on from params. Put it last in a chain: it averages params plus its own updates.
+    State: `ax` (zeros before the switch), the numbers `asgd_on` (0 or 1) and `asgd_k` (steps since the switch), and
+    `asgd_losses`, a host array, float64 [epochs], in nats.
+
+    Args:
+        lr: learning rate, >= 0.
+
+    Source: Merity et al. 2018, Regularizing and optimizing LSTM language models, algorithm 1; with the details of the
+    released code of Kag & Saligrama 2021 (word-level Penn Treebank).
+    """
+    lr = _at_least_zero("lr", lr)
+
+    def init(params: Params) -> State:
+        return _zeros("ax")(params) | {"asgd_on": 0, "asgd_k": 0, "asgd_losses": np.zeros(0)}
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        updates = {name: -lr * g for name, g in grads.items()}
+        if not state["asgd_on"]:
+            return updates, state
+        k = int(state["asgd_k"]) + 1
+        ax = {}
+        for name, u in updates.items():
+            before = state["ax"][name]
+            ax[name] = before + (params[name] + u - before) / max(1, k - 1)
+        return updates, _with(state, ax=ax) | {"asgd_k": k}
+
+    return Optimizer(init, update)
+
+
+def nt_asgd_triggered(losses: Sequence[float], nonmono: int = 5) -> bool:
+    """Whether averaging should start: the last loss is worse than the best of all but the last `nonmono`.
+
+    Args:
+        losses: validation losses so far, one an epoch, the newest last and included.
+        nonmono: epochs that are granted to improve, at least 1.
+    """
+    if nonmono < 1:
+        raise InputError(f"nonmono must be at least 1, got {nonmono}")
+    return len(losses) > nonmono and bool(losses[-1] > min(losses[:-nonmono]))
+
+
+def nt_asgd_validated(state: State, params: Params, loss: float, nonmono: int = 5) -> State:
+    """The state after a validation: the loss recorded, and averaging started, at params, if `nt_asgd_triggered`.
+
+    Args:
+        state: of `nt_asgd`, alone or in a chain.
+        params: the parameters that are trained, not the averaged ones.
+        loss: validation loss, measured with `nt_asgd_weights`.
+        nonmono: see `nt_asgd_triggered`.
+    """
+    losses = np.append(to_numpy(state["asgd_losses"]), float(loss))
+    state = state | {"asgd_losses": losses}
+    if state["asgd_on"] or not nt_asgd_triggered(losses.tolist(), nonmono):
+        return state
+    return state | {"asgd_on": 1, "ax": {name: params[name] for name in state["ax"]}}
+
+
+def nt_asgd_weights(state: State, params: Params) -> Params:
+    """The parameters to validate with: averaged ones where there are any, otherwise params."""
+    return {name: state["ax"].get(name, p) for name, p in params.items()} if state["asgd_on"] else params
+
+
+# --- transformations ---
+
+
+def chain(*optimizers: Optimizer) -> Optimizer:
+    """One after the other: what one stage returns is the gradient of the next.
+
+    The state is the stages' states side by side in one flat dict.
+
+    Raises:
+        InputError: from `init`, if two stages would keep the same kind of state (two momenta, say).
+    """
+
+    def init(params: Params) -> State:
+        state: State = {}
+        for optimizer in optimizers:
+            own = optimizer.init(params)
+            if shared := sorted(own.keys() & state.keys()):
+                raise InputError(f"two stages of a chain keep the same state ({', '.join(shared)}): leave one out")
+            state |= own
+        return state
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        for optimizer in optimizers:
+            grads, state = optimizer.update(grads, state, params)
+        return grads, state
+
+    return Optimizer(init, update)
+
+
+def clip_global_norm(threshold: float, rule: Literal["tprnn", "pytorch"] = "tprnn") -> Optimizer:
+    """Gradients scaled down together where their global norm N is too large. Goes before the update rule.
+
+        tprnn       if N > threshold: g <- g threshold / max(N, 1e-6)
+        pytorch     g <- g min(1, threshold / (N + 1e-6))
+
+    A norm that is not finite changes nothing: scaling would turn infinities into NaN and all other gradients into
+    zeros, and hide which parameter diverged.
+
+    Args:
+        threshold: largest norm, > 0.
+        rule: `tprnn` (Wiseman et al. 2017, released code) or `pytorch` (Kag & Saligrama 2021).
+
+    Source: Pascanu et al. 2013, On the difficulty of training recurrent neural networks, algorithm 1.
+    """
+    threshold = _above_zero("threshold", threshold)
+    _one_of("rule", rule, "tprnn", "pytorch")
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        norm = global_norm(grads)
+        if rule == "tprnn":
+            factor = threshold / max(norm, 1e-6) if norm > threshold else 1.0
+        else:
+            factor = min(1.0, threshold / (norm + 1e-6))
+        if factor == 1.0 or not isfinite(norm):
+            return grads, state
+        return {name: factor * g for name, g in grads.items()}, state
+
+    return Optimizer(_stateless, update)
+
+
+def weight_decay(wd: float) -> Optimizer:
+    """g <- g + wd p, the gradient of wd/2 ||p||^2. Goes before the update rule, after clipping (PyTorch's order).
+
+    Args:
+        wd: >= 0.
+    """
+    wd = _at_least_zero("wd", wd)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        if wd == 0.0:
+            return grads, state
+        return {name: g + wd * params[name] for name, g in grads.items()}, state
+
+    return Optimizer(_stateless, update)
+
+
+def scale(rates: Mapping[str, float]) -> Optimizer:
+    """Updates of the named parameters multiplied: u <- rate u. Goes after the update rule.
+
+    A rate of its own for some parameters: `chain(nag(lr, mu), scale({"W_hh": 1e-4, "b_h": 1e-4}))`.
+
+    Args:
+        rates: factor by name, >= 0; other names keep their updates.
+
+    Raises:
+        InputError: for an impossible rate; from `init`, if a name is no parameter.
+    """
+    rates = {name: _at_least_zero(f"rate of {name}", rate) for name, rate in rates.items()}
+
+    def init(params: Params) -> State:
+        _known(rates, params)
+        return {}
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        return {name: rates[name] * u if name in rates else u for name, u in grads.items()}, state
+
+    return Optimizer(init, update)
+
+
+# --- helpers ---
+
+
+def _stateless(params: Params) -> State:
+    return {}
+
+
+def _zeros(*kinds: str) -> Callable[[Params], State]:
+    """An `init` with an array of zeros for every parameter under each kind."""
+
+    def init(params: Params) -> State:
+        return {kind: {name: get_xp(p).zeros_like(p) for name, p in params.items()} for kind in kinds}
+
+    return init
+
+
+def _with(state: State, **kinds: Params) -> State:
+    """The state with new arrays for some names of some kinds; everything else as it was."""
+    return state | {kind: state[kind] | arrays for kind, arrays in kinds.items()}
+
+
+def _known(names: Mapping[str, Any], params: Params) -> None:
+    if unknown := sorted(names.keys() - params.keys()):
+        raise InputError(f"no such parameter: {', '.join(unknown)} (parameters: {', '.join(params)})")
+
+
+def _at_least_zero(name: str, value: float) -> float:
+    if not 0 <= value < inf:
+        raise InputError(f"{name} must be at least 0 and finite, got {value}")
+    return float(value)  # a Python number: a NumPy one would turn float32 arrays into float64
+
+
+def _above_zero(name: str, value: float) -> float:
+    if not 0 < value < inf:
+        raise InputError(f"{name} must be above 0 and finite, got {value}")
+    return float(value)
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 <= value < 1:
+        raise InputError(f"{name} must lie in [0, 1), got {value}")
+    return float(value)
+
+
+def _one_of(name: str, value: str, *choices: str) -> None:
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

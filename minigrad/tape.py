@@ -1,0 +1,350 @@
+"""Reverse-mode automatic differentiation on an append-only tape.
+
+    with Tape() as tape:
+        w = tape.watch({"W": W, "b": b})
+        loss = ops.sum(ops.tanh(x @ w["W"] + w["b"]))
+    gradients = tape.gradient(loss, w)              # {"W": ..., "b": ...}
+
+Recording is explicit: `watch` turns arrays into tensors, an operation on a tensor is recorded on the tensor's tape, an
+operation on arrays computes and is forgotten. Outside its `with` block a tensor is a constant: operations take its
+value. Nothing is global. Derivatives are first-order only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from minigrad.backend import Array, frozen, get_xp, is_float
+
+Forward = tuple[Any, tuple[Any, ...]]
+"""What an operation's forward function returns: its value (or a tuple of values), and what its vjp needs kept."""
+
+
+class Tensor:
+    """An array whose history a tape remembers. Made by `Tape.watch` and by operations, never by hand."""
+
+    __slots__ = ("index", "tape", "value")
+    __array_ufunc__ = None  # NumPy then leaves `array + tensor` to Tensor and refuses np.tanh(tensor)
+
+    def __init__(self, value: Array, tape: Tape, index: int) -> None:
+        self.value = value
+        self.tape = tape
+        self.index = index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return tuple(self.value.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of the value."""
+        return len(self.value.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """Number type of the value."""
+        return self.value.dtype
+
+    @property
+    def device(self) -> Any:
+        """Where the value lives, in its library's words."""
+        return self.value.device
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __repr__(self) -> str:
+        return f"Tensor(shape={self.shape}, dtype={self.dtype}, value={self.value!r})"
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "a recorded tensor cannot be written in place: build the new value with ops.where, ops.concatenate or "
+            "ops.scatter_add, or change a copy of the array before watching it"
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("a tensor does not turn into an array by itself: use .value (which cuts the gradient)")
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A gradient that is zero except at an index: added in place where it falls, so T slices cost T slices."""
+
+    key: Any
+    value: Array
+
+
+class Operation:
+    """A differentiable function: forward, and a rule for its vector-Jacobian product.
+
+    `forward(*arrays, **settings)` returns the value and, explicitly, what the backward pass needs kept. The rule
+    `vjp(g, needs, *kept)` returns for each array argument a gradient (in any shape that broadcasts to it when summed:
+    the tape undoes broadcasting), an `Indexed` gradient, or None; `needs` says which are asked for.
+    """
+
+    def __init__(self, forward: Callable[..., Forward]) -> None:
+        self.name = forward.__name__
+        self.forward = forward
+        self.rule: Callable[..., Sequence[Any]] | None = None
+        self.__doc__ = forward.__doc__
+        self.__name__ = forward.__name__
+
+    def vjp(self, rule: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
+        """Decorator that binds the rule of the vector-Jacobian product."""
+        self.rule = rule
+        return rule
+
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        tape: Tape | None = None
+        values = []
+        for x in inputs:
+            if type(x) is Tensor:
+                if x.tape.recording:
+                    if tape is None:
+                        tape = x.tape
+                    elif tape is not x.tape:
+                        raise TypeError(f"{self.name}: tensors of two open tapes do not mix; use .value of one of them")
+                values.append(x.value)
+            else:
+                values.append(x)
+        value, kept = self.forward(*values, **settings)
+        return value if tape is None else tape._record(self, inputs, value, kept)
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+
+def operation(forward: Callable[..., Forward]) -> Operation:
+    """Decorator: make a forward function an operation; bind its rule with `@name.vjp`."""
+    return Operation(forward)
+
+
+@dataclass
+class Stats:
+    """What a tape holds."""
+
+    operations: int = 0
+    """Number of recorded operations."""
+    bytes_kept: int = 0
+    """Bytes of the arrays kept for the backward pass, each buffer counted once, watched arrays left out."""
+    by_operation: dict[str, int] = field(default_factory=dict)
+    """Bytes by operation; a buffer counts for the first operation that kept it."""
+
+
+class Tape:
+    """A list of the operations on watched arrays, in order, that can be walked backwards as often as wanted.
+
+    Arrays on the tape (watched ones, results, whatever an operation keeps) become read-only, so that an in-place write
+    that would falsify the gradient raises; CuPy knows no read-only arrays, there only writes through a tensor raise.
+    """
+
+    def __init__(self) -> None:
+        self.recording = False
+        self._records: list[tuple[Operation, tuple[int, ...], int, int, tuple[Any, ...]]] = []
+        self._nodes: list[tuple[tuple[int, ...], Any]] = []  # shape and dtype, by index
+        self._watched: list[Array] = []
+
+    def __enter__(self) -> Tape:
+        self.recording = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.recording = False
+
+    def watch(self, arrays: Any) -> Any:
+        """Tensors for an array, or for every array in a dict, list or tuple (nested as you like).
+
+        Raises:
+            TypeError: outside the `with` block, or for an array that holds no floating-point numbers.
+        """
+        if not self.recording:
+            raise TypeError("a tape watches only inside its `with` block")
+        return _map(self._watch, arrays)
+
+    def _watch(self, array: Array) -> Tensor:
+        if isinstance(array, Tensor):
+            array = array.value
+        get_xp(array)
+        if not hasattr(array, "dtype") or not is_float(array):
+            raise TypeError(f"only floating-point arrays have gradients, got {getattr(array, 'dtype', type(array))}")
+        self._watched.append(array)
+        return self._node(array)
+
+    def _node(self, value: Array) -> Tensor:
+        self._nodes.append((tuple(value.shape), value.dtype))
+        return Tensor(frozen(value), self, len(self._nodes) - 1)
+
+    def _record(self, operation: Operation, inputs: tuple[Any, ...], value: Any, kept: tuple[Any, ...]) -> Any:
+        sources = tuple([x.index if type(x) is Tensor and x.tape is self else -1 for x in inputs])
+        first = len(self._nodes)
+        for array in kept:
+            frozen(array)
+        if type(value) is tuple:
+            self._records.append((operation, sources, first, len(value), kept))
+            return tuple([self._node(v) for v in value])
+        self._records.append((operation, sources, first, 1, kept))
+        return self._node(value)
+
+    def gradient(self, target: Tensor, sources: Any, seed: Array | None = None) -> Any:
+        """Gradients of a target with respect to watched or intermediate tensors.
+
+        Args:
+            target: a tensor of this tape; a single number unless `seed` is given.
+            sources: a tensor, or tensors in a dict, list or tuple. Only what lies between them and the target is walked.
+            seed: cotangent of the target, in its shape and dtype (default: one).
+
+        Returns:
+            Read-only gradient arrays in the structure, shapes and dtypes of `sources`; zeros where nothing leads from a
+            source to the target.
+
+        Raises:
+            TypeError: if target or a source is no tensor of this tape.
+            ValueError: if the target has several numbers and no seed, or the seed has another shape or dtype.
+        """
+        leaves: list[Tensor] = []
+        _map(leaves.append, sources)
+        for tensor in (target, *leaves):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"gradients go to watched arrays: got {type(tensor).__name__}; use tape.watch first")
+            if tensor.tape is not self:
+                raise TypeError("the tensor belongs to another tape")
+        found = self._backward(target, {tensor.index for tensor in leaves}, self._seed(target, seed))
+
+        def answer(tensor: Tensor) -> Array:
+            g = found.get(tensor.index)
+            return frozen(get_xp(tensor.value).zeros_like(tensor.value) if g is None else g)
+
+        return _map(answer, sources)
+
+    @staticmethod
+    def _seed(target: Tensor, seed: Array | None) -> Array:
+        if seed is None:
+            if target.shape != () and any(n != 1 for n in target.shape):
+                raise ValueError(f"the target has shape {target.shape}: give a seed, or sum it to a single number")
+            return get_xp(target.value).ones_like(target.value)
+        if tuple(seed.shape) != target.shape or seed.dtype != target.dtype:
+            raise ValueError(
+                f"the seed has shape {tuple(seed.shape)} and dtype {seed.dtype}, "
+                f"the target {target.shape} and {target.dtype}"
+            )
+        return seed
+
+    def _backward(self, target: Tensor, sources: set[int], seed: Array) -> dict[int, Array]:
+        """Walk the tape from the target back to the sources; gradients by index."""
+        size = target.index + 1
+        leads = bytearray(size)  # whether a node depends on a source: all others are left out of the walk
+        for i in sources:
+            if i < size:
+                leads[i] = 1
+        path = []
+        for record in self._records:
+            _, inputs, first, count, _ = record
+            if first >= size:
+                break
+            for i in inputs:
+                if i >= 0 and leads[i]:
+                    leads[first : first + count] = b"\1" * min(count, size - first)
+                    path.append(record)
+                    break
+
+        grads: list[Any] = [None] * (size if not path else max(size, path[-1][2] + path[-1][3]))
+        owned = bytearray(size)  # whether a gradient's buffer is ours to add into
+        grads[target.index] = seed
+        for operation, inputs, first, count, kept in reversed(path):
+            g: Any
+            if count == 1:
+                g = grads[first]
+                missing = g is None
+            else:
+                g = tuple(grads[first : first + count])
+                missing = all(part is None for part in g)
+            if missing:
+                continue
+            for i in range(first, first + count):
+                if i not in sources:
+                    grads[i] = None  # memory goes as the walk goes
+            if operation.rule is None:
+                raise NotImplementedError(f"{operation.name} has no gradient")
+            needs = tuple([i >= 0 and leads[i] == 1 for i in inputs])
+            for i, needed, part in zip(inputs, needs, operation.rule(g, needs, *kept), strict=True):
+                if needed and part is not None:
+                    self._add(grads, owned, i, part, operation)
+        return {i: grads[i] for i in sources if i < size}
+
+    def _add(self, grads: list[Any], owned: bytearray, i: int, part: Any, operation: Operation) -> None:
+        """Add one contribution to the gradient of node i: the first is stored, the second allocates, later ones do not."""
+        shape, dtype = self._nodes[i]
+        total = grads[i]
+        if type(part) is Indexed:
+            xp = get_xp(part.value)
+            if total is None:
+                total = xp.zeros(shape, dtype=dtype, device=part.value.device)
+            elif not owned[i]:
+                total = xp.asarray(total, copy=True)
+            total[part.key] += part.value
+            owned[i] = 1
+            grads[i] = total
+            return
+        if part.dtype != dtype:
+            raise TypeError(f"the gradient of {operation.name} turned {dtype} into {part.dtype}")
+        if tuple(part.shape) != shape:
+            part = unbroadcast(part, shape)
+        if total is None:
+            grads[i] = part
+        elif owned[i]:
+            total += part
+            grads[i] = total
+        else:
+            grads[i] = total + part
+            owned[i] = 1
+
+    def stats(self) -> Stats:
+        """How many operations the tape holds and how many bytes they keep."""
+        stats = Stats()
+        seen = {id(_owner(array)) for array in self._watched}
+        for operation, _, _, _, kept in self._records:
+            stats.operations += 1
+            for array in kept:
+                owner = _owner(array)
+                if not hasattr(owner, "nbytes") or id(owner) in seen:
+                    continue
+                seen.add(id(owner))
+                stats.bytes_kept += owner.nbytes
+                stats.by_operation[operation.name] = stats.by_operation.get(operation.name, 0) + owner.nbytes
+        return stats
+
+
+def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum a gradient over the axes along which an argument of `shape` was broadcast."""
+    xp = get_xp(g)
+    extra = g.ndim - len(shape)
+    if extra < 0:
+        return xp.broadcast_to(g, shape)
+    axes = tuple(range(extra)) + tuple(
+        extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1
+    )
+    return xp.reshape(xp.sum(g, axis=axes) if axes else g, shape)
+
+
+def _owner(array: Any) -> Any:
+    """The array whose buffer a view looks at."""
+    while type(getattr(array, "base", None)) is type(array):
+        array = array.base
+    return getattr(array, "_array", array)
+
+
+def _map(function: Callable[[Any], Any], tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _map(function, leaf) for name, leaf in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(_map(function, leaf) for leaf in tree)
+    return function(tree)

@@ -1,0 +1,72 @@
+"""The rooms and their arrows: minigrad <- datasets, algorithms <- experiments <- cli.py, and nothing back."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED = {
+    "minigrad": {"minigrad"},
+    "datasets": {"datasets", "minigrad"},
+    "algorithms": {"algorithms", "minigrad"},
+    "experiments": {"experiments", "algorithms", "datasets", "minigrad"},
+    "cli.py": {"experiments", "algorithms", "datasets", "minigrad"},
+}
+OUTSIDE = {"minigrad": {"numpy", "scipy", "numba", "llvmlite", "cupy"}, "algorithms": {"numpy"}}
+ROOMS = {name.removesuffix(".py") for name in ALLOWED} | {"tests", "benchmarks"}
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level packages that a file imports, wherever in the file it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def sources(room: str) -> list[Path]:
+    return [ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_arrows_point_one_way(room: str) -> None:
+    files = sources(room)
+    assert files
+    for path in files:
+        back = (imports(path) & ROOMS) - ALLOWED[room]
+        assert not back, f"{path.relative_to(ROOT)} imports {', '.join(back)}"
+
+
+@pytest.mark.parametrize("room", OUTSIDE)
+def test_the_inner_rooms_need_few_libraries(room: str) -> None:
+    import sys
+
+    for path in sources(room):
+        others = imports(path) - OUTSIDE[room] - ALLOWED[room] - set(sys.stdlib_module_names)
+        assert not others, f"{path.relative_to(ROOT)} imports {', '.join(others)}"
+
+
+def test_nothing_is_pickled_or_evaluated() -> None:
+    """No pickle, no eval, no exec, no allow_pickle=True anywhere."""
+    for path in [p for room in ALLOWED for p in sources(room)]:
+        text = path.read_text()
+        assert "pickle" not in imports(path)
+        assert "allow_pickle=True" not in text
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def test_importing_the_engine_compiles_nothing_and_needs_no_numba() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, minigrad.ops, minigrad.cells, algorithms.tptt; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,180 @@
+"""Straight-line float64 references for one step of BPTT and TPTT: no engine, no shared code, no vectorised tricks.
+
+Gradients come from complex steps through the plain forward functions below, one number at a time: exact to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+STEP = 1e-25
+
+
+def gradient(loss: Any, params: dict[str, Any], names: Any) -> dict[str, Any]:
+    """d loss / d params[name] by moving each number by an imaginary amount."""
+    found = {}
+    for name in names:
+        g = np.zeros(params[name].shape)
+        for index in np.ndindex(g.shape):
+            moved = {k: v.astype(complex) for k, v in params.items()}
+            moved[name][index] += 1j * STEP
+            g[index] = np.imag(loss(moved)) / STEP
+        found[name] = g
+    return found
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+ACTIVATIONS = {"tanh": np.tanh, "sigmoid": sigmoid, "linear": lambda x: x}
+
+
+def cell_step(config: dict[str, Any], p: dict[str, Any], x: Any, h: Any) -> Any:
+    """One transition of one batch; the state of the LSTM is hidden then cell."""
+    kind = config.get("cell", "srn")
+    if kind == "srn":
+        return ACTIVATIONS[config.get("activation", "tanh")](x @ p["W_xh"] + h @ p["W_hh"] + p["b_h"])
+    H = p["W_hh"].shape[0]
+    if kind == "gru":
+        a, b = x @ p["W_xh"] + p["b_xh"], h @ p["W_hh"] + p["b_hh"]
+        r = sigmoid(a[:, :H] + b[:, :H])
+        z = sigmoid(a[:, H : 2 * H] + b[:, H : 2 * H])
+        n = np.tanh(a[:, 2 * H :] + r * b[:, 2 * H :])
+        return (1 - z) * n + z * h
+    a = x @ p["W_xh"] + h[:, :H] @ p["W_hh"] + p["b_h"]
+    i, f, g, o = (a[:, k * H : (k + 1) * H] for k in range(4))
+    c = sigmoid(f) * h[:, H:] + sigmoid(i) * np.tanh(g)
+    return np.concatenate([sigmoid(o) * np.tanh(c), c], axis=1)
+
+
+def unroll(config: dict[str, Any], p: dict[str, Any], x: Any, h0: Any) -> list[Any]:
+    """States h_0, h_1, ..., h_T."""
+    states = [h0]
+    for x_t in x:
+        states.append(cell_step(config, p, p["E"][x_t] if "E" in p else x_t, states[-1]))
+    return states
+
+
+def score(config: dict[str, Any], p: dict[str, Any], h: Any, y: Any) -> Any:
+    """Mean loss over sequences of the outputs for one time step."""
+    H = p["W_hh"].shape[0]
+    z = h[:, :H] @ p["W_hy"] + p["b_y"]
+    if config.get("loss", "softmax") == "mse":
+        return ((z - y) ** 2).sum() / len(y)
+    total = 0.0
+    for row, label in zip(z, y, strict=True):
+        total += np.log(np.exp(row).sum()) - row[label]
+    return total / len(y)
+
+
+def total_loss(config: dict[str, Any], p: dict[str, Any], x: Any, y: Any, h0: Any) -> Any:
+    states = unroll(config, p, x, h0)
+    if config.get("loss_at", "last") == "last":
+        return score(config, p, states[-1], y)
+    return sum(score(config, p, h, y_t) for h, y_t in zip(states[1:], y, strict=True)) / len(x)
+
+
+def update(config: dict[str, Any], kind: str, lr: float, p: Any, g: Any, state: dict[str, Any]) -> tuple[Any, Any]:
+    """One parameter's new value and optimiser state; `state` holds what the rule remembers of it."""
+    mu = config.get("momentum", 0.9)
+    if kind == "sgd":
+        return p - lr * g, {}
+    if kind == "momentum":
+        v = mu * state.get("velocity", 0 * p) + g
+        return p - lr * v, {"velocity": v}
+    if kind == "nag":
+        v = mu * state.get("velocity", 0 * p) - lr * g
+        return p + mu * v - lr * g, {"velocity": v}
+    if kind == "adagrad":
+        total = state.get("adagrad", 0 * p) + g * g
+        return p - lr * g / (np.sqrt(total) + config.get("adagrad_eps", 1e-5)), {"adagrad": total}
+    b1, b2 = config.get("adam_betas", [0.9, 0.999])
+    t = state.get("t", 0) + 1
+    m = b1 * state.get("m", 0 * p) + (1 - b1) * g
+    v = b2 * state.get("v", 0 * p) + (1 - b2) * g * g
+    root = np.sqrt(v / (1 - b2**t)) + config.get("adam_eps", 1e-8)
+    return p - lr * (m / (1 - b1**t)) / root, {"m": m, "v": v, "t": t}
+
+
+def updated(config: dict[str, Any], kind: str, lr: Any, params: Any, grads: Any, given: Any, out: dict[str, Any]) -> None:
+    """Write the new parameters and states of all names in `grads` into `out`."""
+    for name, g in grads.items():
+        before = {k: given[f"state/{k}/{name}"] for k in ("velocity", "adagrad", "m", "v") if f"state/{k}/{name}" in given}
+        before |= {"t": int(given["state/t"])} if "state/t" in given else {}
+        new, state = update(config, kind, lr(name), params[name], g, before)
+        out[f"params/{name}"] = new
+        out |= {("state/t" if k == "t" else f"state/{k}/{name}"): v for k, v in state.items()}
+
+
+def bptt(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """All that `trace bptt` writes."""
+    params = {k.removeprefix("params/"): v for k, v in given.items() if k.startswith("params/")}
+    x, y, h0 = given["batch/x"], given["batch/y"], initial(config, params, given)
+    names = [n for n in params if n not in config.get("frozen", [])]
+    grads = gradient(lambda p: total_loss(config, p, x, y, h0), params, names)
+    out: dict[str, Any] = {f"params/{n}": v for n, v in params.items()}
+    out |= {"loss": np.real(total_loss(config, params, x, y, h0))} | {f"grads/{n}": g for n, g in grads.items()}
+    norm, clip = np.sqrt(sum((g**2).sum() for g in grads.values())), config.get("clip")
+    if clip is not None and norm > clip:
+        grads = {n: g * (clip / max(norm, 1e-6)) for n, g in grads.items()}
+    updated(config, config.get("optimizer", "sgd"), lambda _: config.get("lr", 0.01), params, grads, given, out)
+    return out
+
+
+def initial(config: dict[str, Any], params: Any, given: Any) -> Any:
+    size = params["W_hh"].shape[0] * (2 if config.get("cell") == "lstm" else 1)
+    return given.get("batch/h0", np.zeros((given["batch/x"].shape[1], size)))
+
+
+def tptt(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """All that `trace tptt` writes: the paper's equations, one time step after the other."""
+    params = {k.removeprefix("params/"): v for k, v in given.items() if k.startswith("params/")}
+    x, y, h0 = given["batch/x"], given["batch/y"], initial(config, params, given)
+    act = ACTIVATIONS[config.get("activation", "tanh")]
+    T, B, H = len(x), x.shape[1], params["W_hh"].shape[0]
+    weight = 1 / (B * H) if config.get("reduction", "mean_bh") == "mean_bh" else 1 / B
+    frozen = config.get("frozen", [])
+
+    def F(p: Any, t: int, h: Any) -> Any:
+        return act(x[t - 1] @ p["W_xh"] + h @ p["W_hh"] + p["b_h"])
+
+    def G(p: Any, t: int, h: Any) -> Any:
+        return act(x[t - 1] @ p["W_xh"] + h @ p["V_hh"] + p["c_h"])
+
+    h = unroll(config, params, x, h0)
+    noise = given.get("batch/noise", np.zeros((T, B, H)))
+    q = [h[t - 1] + noise[t - 1] for t in range(1, T + 1)]
+
+    def L_G(p: Any) -> Any:
+        return weight * sum(((G(p, t, F(params, t, q[t - 1])) - q[t - 1]) ** 2).sum() for t in range(1, T + 1))
+
+    kind = config.get("optimizer", "nag")
+    out: dict[str, Any] = {f"params/{n}": v for n, v in params.items()}
+    out |= {"loss": score(config, params, h[T], y), "loss_g": L_G(params)}
+    names = [n for n in ("V_hh", "c_h") if n not in frozen]
+    grads = gradient(lambda p: L_G({**params, "V_hh": p["V_hh"], "c_h": p["c_h"]}), params, names)
+    updated(config, kind, lambda _: config.get("alpha_g", 0.001), params, grads, given, out)
+    learnt = {**params, **{n: out[f"params/{n}"] for n in names}}
+
+    e_T = gradient(lambda p: score(config, params, p["h"], y), {"h": h[T]}, ["h"])["h"]
+    targets = {T: h[T] - config.get("alpha_i", 0.1) * e_T}
+    for t in range(T - 1, 0, -1):
+        targets[t] = h[t] - G(learnt, t + 1, h[t + 1]) + G(learnt, t + 1, targets[t + 1])
+
+    def L_F(p: Any) -> Any:
+        return weight * sum(((F(p, t, h[t - 1]) - targets[t]) ** 2).sum() for t in range(1, T + 1))
+
+    def E(p: Any) -> Any:
+        return score(config, p, unroll(config, p, x, h0)[T], y)
+
+    local, direct = ["W_hh", "b_h"], ["W_hy", "b_y"]
+    (local if config.get("w_xh", "bptt") == "local" else direct).append("W_xh")
+    grads_f = gradient(L_F, params, [n for n in local if n not in frozen])
+    grads_f |= gradient(E, params, [n for n in direct if n not in frozen])
+    updated(config, kind, lambda _: config.get("alpha_f", 0.01), params, grads_f, given, out)
+    out |= {f"grads/{n}": g for n, g in {**grads, **grads_f}.items()}
+    out |= {"loss_f": L_F(params), "h": np.stack(h[1:]), "targets": np.stack([targets[t] for t in range(1, T + 1)])}
+    return out
