@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import options
+from experiments import exits, options
+from minigrad import __version__
 
 if TYPE_CHECKING:
     from experiments.loop import Result
@@ -36,9 +36,9 @@ def train(method: str, config: Any, settings: Settings, *, json: bool = False) -
     Args:
         json: Print nothing but one JSON object, on one line, on standard output.
     """
-    from experiments import loop, terminal
+    from experiments import display, loop
 
-    return _trained(loop.train(settings, method, config, terminal.display()), json)
+    return _trained(loop.train(settings, method, config, display.suited()), json)
 
 
 def resume(run: Path, /, *, json: bool = False) -> int:
@@ -48,9 +48,9 @@ def resume(run: Path, /, *, json: bool = False) -> int:
         run: Directory of the run.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
-    from experiments import loop, terminal
+    from experiments import display, loop
 
-    return _trained(loop.resume(run, terminal.display()), json)
+    return _trained(loop.resume(run, display.suited()), json)
 
 
 def evaluate(
@@ -59,7 +59,9 @@ def evaluate(
     *,
     checkpoint: Literal["last", "best"] = "last",
     split: Literal["valid", "test"] = "test",
+    size: int = 10_000,
     length: int | None = None,
+    device: str | None = None,
     json: bool = False,
 ) -> int:
     """Score a trained network on sequences that it has not seen.
@@ -68,13 +70,16 @@ def evaluate(
         run: Directory of the run.
         checkpoint: Which of its networks.
         split: Which sequences.
-        length: Length of the sequences (default: as in training).
+        size: How many sequences.
+        length: Their length, in steps; None: as in training.
+        device: Where to compute: cpu, cuda or cuda:N; None: as in training.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
-    from experiments import evaluate, terminal
+    from experiments import display, evaluate
 
-    terminal.print_scores(evaluate.evaluate(run, checkpoint=checkpoint, split=split, length=length), json)
-    return options.FINISHED
+    scores = evaluate.evaluate(run, checkpoint, split, size, length=length, device=device)
+    display.print_scores(scores, json)
+    return exits.FINISHED
 
 
 def trace(method: str, /, *, fixture: Path, out: Path) -> int:
@@ -88,7 +93,7 @@ def trace(method: str, /, *, fixture: Path, out: Path) -> int:
     from experiments import trace
 
     trace.trace(method, fixture, out)
-    return options.FINISHED
+    return exits.FINISHED
 
 
 def check(method: str | None = None, /, *, json: bool = False) -> int:
@@ -116,7 +121,7 @@ def list_(*, cite: str | None = None, json: bool = False) -> int:
         catalogue.show(json)
     else:
         catalogue.cite(cite)
-    return options.FINISHED
+    return exits.FINISHED
 
 
 def doctor(*, json: bool = False) -> int:
@@ -132,10 +137,10 @@ def doctor(*, json: bool = False) -> int:
 
 def _trained(result: Result, json: bool) -> int:
     """Say how training ended; its exit code."""
-    from experiments import terminal
+    from experiments import display
 
-    terminal.print_result(result, json)
-    return {"diverged": options.DIVERGED, "interrupted": options.INTERRUPTED}.get(result.status, options.FINISHED)
+    display.print_result(result, json)
+    return {"diverged": exits.DIVERGED, "interrupted": exits.INTERRUPTED}.get(result.status, exits.FINISHED)
 
 
 COMMANDS: dict[str, options.Command] = {
@@ -152,40 +157,24 @@ COMMANDS: dict[str, options.Command] = {
 
 def main(argv: list[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
-    name = " ".join(["cli.py", *argv[:1]]) if argv and argv[0] in COMMANDS else "cli.py"
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a narrow encoding is no reason to fail
-        code = run(argv)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
-        _abandon_output()
-        return options.FINISHED
-    except BaseException as error:
-        known = options.explain(error)
-        if known is None:
-            raise
-        code, line = known
-        print(f"{name}: {line}", file=sys.stderr)
-        _abandon_output()
-        return code
+    name = f"cli.py {argv[0]}" if argv and argv[0] in COMMANDS else "cli.py"
+    return exits.guard(name, lambda: run(argv))
 
 
 def run(argv: list[str]) -> int:
     """Find the command, bind its arguments, call it."""
     if not argv:
-        raise options.bad_input(f"missing command (there are: {', '.join(COMMANDS)}; see: python cli.py --help)")
+        raise exits.bad_input(f"missing command (there are: {', '.join(COMMANDS)}; see: python cli.py --help)")
     name, *arguments = argv
     if name in ("-h", "--help", "help"):
         print(usage())
-        return options.FINISHED
+        return exits.FINISHED
     if name == "--version":
-        print(f"minigrad-lab {version()}")
-        return options.FINISHED
+        print(f"minigrad-lab {__version__}")
+        return exits.FINISHED
     if name not in COMMANDS:
         kind, known = ("option", ["--help", "--version"]) if name.startswith("-") else ("command", COMMANDS)
-        raise options.bad_input(options.unknown(kind, name, known))
+        raise exits.bad_input(exits.unknown(kind, name, known))
     return options.bind(COMMANDS[name], name, arguments)()
 
 
@@ -193,22 +182,6 @@ def usage() -> str:
     """The text of --help."""
     commands = [f"  {name:<9} {(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
     return HELP.format(commands="\n".join(commands))
-
-
-def version() -> str:
-    """The version that pyproject.toml states."""
-    import tomllib
-
-    with (Path(__file__).parent / "pyproject.toml").open("rb") as file:
-        return str(tomllib.load(file)["project"]["version"])
-
-
-def _abandon_output() -> None:
-    """Drop what standard output still holds where it cannot be written, so that leaving makes no noise about it."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         E = model.score(w, model.scored(h), y)
     dE_dW = tape.gradient(E, without(w, *config.frozen))
 
-    updates, optimizer = config.update_rule().update(dE_dW, state.optimizer, p)
+    W, optimizer = config.update_rule().step(dE_dW, state.optimizer, p)
     reason = divergence(E.value, dE_dW)
     info = Info(
         loss=E.value,
@@ -101,7 +101,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         arrays={"h": h.value},
         kernels=model.kernels(p),
     )
-    return State(optim.apply(p, updates), optimizer, last_state(h.value)), info
+    return State(W, optimizer, last_state(h.value)), info
 
 
 METHODS = {

@@ -7,7 +7,7 @@ Parameters beside the cell's: W_hy [H, O], b_y [O]; with tokens E [V, D].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -30,6 +30,13 @@ class Model:
     loss_at: LossAt = "last"
     vocabulary: int | None = None
     """V where inputs are token ids, None where they are vectors."""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("loss", self.loss, Loss), ("loss_at", self.loss_at, LossAt)):
+            if value not in get_args(known):
+                raise InputError(f"unknown {name} {value!r}: use {' or '.join(get_args(known))}")
+        if self.output_size < 1 or (self.vocabulary is not None and self.vocabulary < 1):
+            raise InputError(f"sizes are at least 1, got output {self.output_size}, vocabulary {self.vocabulary}")
 
     @staticmethod
     def make(
@@ -91,7 +98,7 @@ class Model:
 
     def scored(self, h: Array) -> Array:
         """The states whose outputs are scored: the last one [B, S], or all [T, B, S]."""
-        return h if self.loss_at == "every" else h[-1]
+        return h if self.loss_at == "every" else h[-1, ...]
 
     def readout(self, p: Params, h: Array) -> Array:
         """Logits or values [..., O] of states [..., S]."""

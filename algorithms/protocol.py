@@ -8,7 +8,7 @@ the Info. A State is a frozen dataclass of arrays, numbers and (nested) dicts of
 serves every method. What a method needs across batches (optimiser moments, a carried state, free hidden states, duals,
 running averages) is a field of its own State; several updates inside one batch are the step's own business.
 
-Legend of shapes: T time steps, B sequences side by side, H hidden units, S numbers in a state, D input size, O output size.
+Legend of shapes: T time steps, B sequences side by side, S numbers in a state, D input size, O output size.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Method:
     init: Callable[..., Any]
     step: Callable[..., tuple[Any, Info]]
     measure: Callable[..., dict[str, Any]] | None = None
-    """measure(config, model, state, batch, info): the paper's diagnostics, by name; `state` is the one before the step."""
+    """measure(config, model, state, batch, info): the diagnostics, by name; `state`: before the step."""
     end_epoch: Callable[..., Any] | None = None
     """end_epoch(config, model, state, validation_loss) -> State, where a method does something between epochs."""
 

@@ -36,8 +36,8 @@ from algorithms.protocol import (
     select,
     without,
 )
-from minigrad import kernels, ops, optim
 from minigrad import init as initialisers
+from minigrad import kernels, ops
 from minigrad.backend import Array, Params, get_xp, like
 from minigrad.cells import SRN
 from minigrad.errors import InputError
@@ -141,51 +141,35 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     act = model.cell.activation  # type: ignore[attr-defined]
     h_0 = initial_state(model, p, batch, state.carry)
     learn_g, learn_f = phases(config, rng)
+    grads: Params = {}
+    losses: dict[str, Array] = {}
+    optimizer_g, optimizer_f = state.optimizer_g, state.optimizer_f
 
     with Tape() as tape:
         w = tape.watch(p)
-        h = model.unroll(w, x, h_0)  # h_t = F(x_t, h_{t-1})                                             (1)
+        h = model.unroll(w, x, h_0)  # h_t = F(x_t, h_{t-1})  (1)
         h_T = h[-1]
-        E = model.score(w, h_T, y)  #                                                                    (2)
-    backpropagated = ("W_hy", "b_y", "W_xh") if config.w_xh == "bptt" else ("W_hy", "b_y")
-    dE_dhT, direct = tape.gradient(E, (h_T, without(select(w, *backpropagated), *config.frozen)))
-    h = h.value
-    h_prev = shift(h, h_0)  # h_{t-1}
-    u = model.project(p, x)  # x_t W_xh, in F and in G
-    weight = share(config, h)
+        E = model.score(w, h_T, y)  # (2)
+    readout = ("W_hy", "b_y", "W_xh") if config.w_xh == "bptt" else ("W_hy", "b_y")  # (11, 12)
+    dE_dhT, dE_dW = tape.gradient(E, (h_T, without(select(w, *readout), *config.frozen)))
+    h, u = h.value, model.project(p, x)
 
     if config.feedback == "transpose":
         p = {**p, "V_hh": get_xp(h).matrix_transpose(p["W_hh"])}
-    losses, feedback, optimizer_g = {}, {}, state.optimizer_g
     if learn_g:
-        q = h_prev + like(h, rng.normal(0.0, config.noise, h.shape)) if config.noise else h_prev  # (3.1.2)
-        f = F(p, u, q, act, known=None if config.noise else h)
-        t = slice(None) if config.g_sum == "all" else slice(-1)
-        with Tape() as tape:
-            w = tape.watch(select(p, *FEEDBACK))
-            L_G = weight * ops.squared_error(G(w, u[t], f[t], act), q[t])  # G(x_t, F(x_t, h_{t-1})) ~ h_{t-1}  (9)
-        feedback = tape.gradient(L_G, without(w, *config.frozen))
-        updates, optimizer_g = config.rule(config.alpha_g).update(feedback, optimizer_g, p)
-        p = optim.apply(p, updates)
-        losses["loss_g"] = L_G.value
+        losses["loss_g"], dL_dV = feedback_loss(config, p, u, h, h_0, act, rng)  # (9)
+        p, optimizer_g = config.rule(config.alpha_g).step(dL_dV, optimizer_g, p)
+        grads |= dL_dV
 
-    target_T = h[-1] - config.alpha_i * dE_dhT  # first target                                          (3)
+    target_T = h[-1] - config.alpha_i * dE_dhT  # h^_T = h_T - alpha_i dE/dh_T  (3)
     twin = kernels.choose(h)
-    targets = target.targets(u + p["c_h"], h, target_T, p["V_hh"], act, twin)  # h_t - G(h_t+1) + G(h^_t+1)  (8)
+    targets = target.targets(u + p["c_h"], h, target_T, p["V_hh"], act, twin)  # h^_t, t = T-1..1  (8)
 
-    local, optimizer_f = {}, state.optimizer_f
     if learn_f:
-        with Tape() as tape:
-            w = tape.watch(select(p, "W_xh", "W_hh", "b_h"))
-            u = model.project(w, x) if config.w_xh == "local" else u
-            L_F = weight * ops.squared_error(F(w, u, h_prev, act, known=h), targets)  #                 (10, 13)
-        hidden = ("W_hh", "b_h", "W_xh") if config.w_xh == "local" else ("W_hh", "b_h")
-        local = {**direct, **tape.gradient(L_F, without(select(w, *hidden), *config.frozen))}  #        (11, 12)
-        updates, optimizer_f = config.rule(config.alpha_f).update(local, optimizer_f, p)
-        p = optim.apply(p, updates)
-        losses["loss_f"] = L_F.value
+        losses["loss_f"], dL_dW = local_loss(config, model, p, x, u, h, h_0, targets, act)  # (10, 13)
+        p, optimizer_f = config.rule(config.alpha_f).step({**dE_dW, **dL_dW}, optimizer_f, p)
+        grads |= {**dE_dW, **dL_dW}
 
-    grads = {**local, **feedback}
     reason = divergence(E.value, grads)
     info = Info(
         loss=E.value,
@@ -198,11 +182,41 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     return State(p, optimizer_f, optimizer_g, last_state(h)), info
 
 
+def feedback_loss(
+    config: Config, p: Params, u: Array, h: Array, h_0: Array, act: str, rng: np.random.Generator
+) -> tuple[Array, Params]:
+    """L_G = sum_t MSE(G(x_t, F(x_t, q_t)), q_t) and its gradient by V_hh, c_h, all else constant (Eq. 9).
+
+    q_t = h_{t-1}, with noise on it where the config says so (section 3.1.2).
+    """
+    q = shift(h, h_0)
+    f = h  # F(x_t, h_{t-1}) is h_t
+    if config.noise:
+        q = q + like(h, rng.normal(0.0, config.noise, h.shape))
+        f = F(p, u, q, act)
+    t = slice(None) if config.g_sum == "all" else slice(-1)
+    with Tape() as tape:
+        w = tape.watch(select(p, *FEEDBACK))
+        L_G = share(config, h) * ops.squared_error(G(w, u[t], f[t], act), q[t])
+    return L_G.value, tape.gradient(L_G, without(w, *config.frozen))
+
+
+def local_loss(
+    config: Config, model: Model, p: Params, x: Array, u: Array, h: Array, h_0: Array, targets: Array, act: str
+) -> tuple[Array, Params]:
+    """L_F = sum_t MSE(F(x_t, h_{t-1}), h^_t) and its gradient, h_{t-1} and h^_t constant (Eq. 10; W_xh: Eq. 13)."""
+    names = ("W_hh", "b_h", "W_xh") if config.w_xh == "local" else ("W_hh", "b_h")
+    with Tape() as tape:
+        w = tape.watch(select(p, "W_xh", "W_hh", "b_h"))
+        u = model.project(w, x) if config.w_xh == "local" else u
+        L_F = share(config, h) * ops.squared_error(F(w, u, shift(h, h_0), act, known=h), targets)
+    return L_F.value, tape.gradient(L_F, without(select(w, *names), *config.frozen))
+
+
 def phases(config: Config, rng: np.random.Generator) -> tuple[bool, bool]:
     """Whether this iteration learns G and whether it learns F."""
     chosen = config.p_g is None or rng.random() < config.p_g
-    learn_f = True if config.p_g is None else not chosen
-    return chosen and config.feedback == "learned", learn_f
+    return chosen and config.feedback == "learned", config.p_g is None or not chosen
 
 
 def shift(h: Array, h_0: Array) -> Array:
@@ -212,8 +226,9 @@ def shift(h: Array, h_0: Array) -> Array:
 
 def share(config: Config, h: Array) -> float:
     """What each squared error counts in a local loss, by the reduction."""
-    _, B, H = h.shape
-    return {"mean_bh": 1.0 / (B * H), "sum_h": 1.0 / B, "sum": 1.0}[config.reduction]
+    B: int = h.shape[1]
+    H: int = h.shape[2]
+    return 1.0 / {"mean_bh": B * H, "sum_h": B, "sum": 1}[config.reduction]
 
 
 def measure(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:

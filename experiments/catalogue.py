@@ -7,9 +7,9 @@ from typing import Any, get_args, get_type_hints
 
 import algorithms
 from datasets.synthetic import TASKS
+from experiments.display import table, text
 from experiments.record import dump
 from experiments.settings import Settings
-from experiments.terminal import table, text
 from minigrad.errors import InputError
 
 

@@ -22,9 +22,9 @@ from typing import Any
 import hypothesis  # noqa: F401  # the claims are written with it: say that it is missing before any of them fails
 import pytest
 
-from experiments.options import one_line
+from experiments.display import duration
+from experiments.exits import one_line
 from experiments.record import dump
-from experiments.terminal import duration
 from minigrad.errors import InputError
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "tests" / "claims"
@@ -68,12 +68,12 @@ def check(method: str | None, as_json: bool, directory: Path = DIRECTORY) -> int
     Raises:
         InputError: for an unknown method, or where there are no claims.
     """
-    files = _files(method, directory)
-    claims = [claim for file in files for claim in read(file)]
+    chosen = files(method, directory)
+    claims = [claim for file in chosen for claim in read(file)]
     if not claims:
         raise InputError(f"there are no claims in {directory}: run from a complete checkout")
     start = time.perf_counter()
-    _run(files, _Listener(claims, telling=not as_json))
+    _run(chosen, _Listener(claims, telling=not as_json))
     seconds = time.perf_counter() - start
     counts = Counter(claim.outcome for claim in claims)
     ok, refuted, failed = counts["ok"], counts["no"], counts["FAILED"]
@@ -101,21 +101,23 @@ def read(file: Path) -> list[Claim]:
     return claims
 
 
-def _files(method: str | None, directory: Path) -> list[Path]:
+def files(method: str | None, directory: Path) -> list[Path]:
     """The test files that are wanted, the general one first."""
-    files = sorted(directory.glob("test_*.py"), key=lambda file: (file.name != GENERAL, file.name))
+    every = sorted(directory.glob("test_*.py"), key=lambda file: (file.name != GENERAL, file.name))
     if method is None:
-        return files
+        return every
     import algorithms
 
     # Variants of a method share its file, and so its claims.
     home = algorithms.method(method).config.__module__.rpartition(".")[2]
-    return [file for file in files if file.name in (GENERAL, f"test_{home}.py")]
+    return [file for file in every if file.name in (GENERAL, f"test_{home}.py")]
 
 
 def _run(files: Sequence[Path], listener: _Listener) -> None:
     """Run the tests in pytest, without a word from it."""
-    options = ["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider"]
+    options = ["-o", "addopts=", "--import-mode=importlib", "-p", "no:terminal", "-p", "no:cacheprovider"]
+    # The command line has imported modules that pytest would have liked to see first; they hold no assertions of ours.
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     workers = min(os.cpu_count() or 1, len(files) * 8)
     if workers > 1 and importlib.util.find_spec("xdist"):
         # Every worker computes on one thread: the networks are small, and the cores are shared by the workers.
@@ -199,7 +201,7 @@ class _Progress:
         line = f"checked {done} of {self._total} claims"
         if self._moving and done < self._total:
             print(line, end="", file=sys.stderr, flush=True)
-        elif not self._moving and time.monotonic() - self._last > 5:
+        elif not self._moving and done < self._total and time.monotonic() - self._last > 5:
             self._last = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 

@@ -40,7 +40,7 @@ class Entrant:
 
     name: str
     method: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 ROWS = (
@@ -94,7 +94,9 @@ def collect(seeds: int, workers: int, runs_dir: Path) -> dict[Job, dict[str, Any
     """The results of all jobs, run side by side, with a line for each as it ends."""
     jobs = [Job(row, entrant, seed) for row in ROWS for entrant in ENTRANTS for seed in range(1, seeds + 1)]
     results: dict[Job, dict[str, Any]] = {}
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process a core: threads of the matrix library would only get in the way
+    os.environ["OPENBLAS_NUM_THREADS"] = (
+        "1"  # a process a core: threads of the matrix library would only get in the way
+    )
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(run, job, runs_dir): job for job in jobs}
         for done in as_completed(futures):
@@ -114,9 +116,10 @@ def table(results: dict[Job, dict[str, Any]], seeds: int, command: str) -> Itera
     """The page, line by line."""
     yield "# Iterations until TPTT and its controls solve their tasks"
     yield ""
-    yield f"Made by `{command}`; seeds 1 to {seeds}, all settings as in the paper (batch 20, 100 tanh units, orthogonal"
-    yield "weights, NAG 0.9, rates 0.1 / 0.01 / 0.001), checked every 100 iterations on 10,000 fresh sequences. A seed that"
-    yield "did not get there within the budget shows its status and last error. The paper's numbers are from its table 2."
+    yield f"Made by `{command}`; seeds 1 to {seeds}, settings as in the paper (batch 20,"
+    yield "100 tanh units, orthogonal weights, NAG 0.9, rates 0.1 / 0.01 / 0.001), checked every 100 iterations on 10,000"
+    yield "fresh sequences. A seed that did not get there within the budget shows its status and its last error. The paper's"
+    yield "numbers are from its table 2."
     yield ""
     yield "| task | T | budget | paper (TPTT) | method | solved | median | " + " | ".join(
         f"seed {s}" for s in range(1, seeds + 1)

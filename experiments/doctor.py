@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.options import FAILED, FINISHED, one_line
+from experiments.display import duration
+from experiments.exits import FAILED, FINISHED, one_line
 from experiments.record import dump
-from experiments.terminal import duration
 from minigrad.errors import InputError
 
 PACKAGES = {

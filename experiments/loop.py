@@ -251,9 +251,9 @@ class _Training:
         """End without a checkpoint: the last one is the last good one."""
         number = at.counters.iteration
         newest = self.run.newest()
-        reason = f"{what} at iteration {number}; last good checkpoint: {newest}"
+        reason = f"{what} is not finite at iteration {number}; last good checkpoint: {newest}"
         line = {"iteration": number, "loss": float(to_numpy(info.loss)), "grad_norms": checks.norms(info.grads)}
-        self.metrics.add(line | {"status": "diverged", "reason": what})
+        self.metrics.add(line | {"status": "diverged", "not_finite": what})
         self.metrics.sync()
         return replace(at, counters=at.counters.end("diverged", reason))
 
@@ -294,10 +294,10 @@ def _judged(params: Params, scores: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _not_finite(info: Info, loss: float) -> str | None:
-    """What went wrong in a step."""
+    """What is not finite after a step."""
     if info.status == "diverged":
-        return info.reason or "the step diverged"
-    return None if math.isfinite(loss) else "loss is not finite"
+        return info.reason or "something"
+    return None if math.isfinite(loss) else "loss"
 
 
 def _conclude(

@@ -1,4 +1,4 @@
-"""From a command line to a call: flags from signatures and dataclasses, and errors that are one line.
+"""From a command line to a call: flags from signatures and dataclasses, refusals in one line.
 
 A command is a function that returns an exit code. Its parameters are its arguments: positional-only ones are
 positional on the command line, keyword-only ones are flags, its docstring is their help. A command with parameters
@@ -10,28 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import inspect
 import io
+import itertools
 import os
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, NoReturn
 
-FINISHED, FAILED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes; FAILED is for checks alone."""
+from experiments.exits import bad_input, one_line, suggest, unknown
 
 DEFAULT_METHOD = "tptt"
 
 Command = Callable[..., int]
-
-_EXTRAS = {
-    **dict.fromkeys(("tyro", "rich", "matplotlib", "safetensors", "pooch"), "lab"),
-    **dict.fromkeys(("pytest", "hypothesis", "xdist", "array_api_strict"), "test"),
-    **dict.fromkeys(("numpy", "scipy", "numba", "llvmlite"), ""),
-}
 
 _WORDS = (
     (r"^Error parsing (--\S+?)(/\S+)?: ", r"\1: "),
@@ -41,7 +34,7 @@ _WORDS = (
     (r"Could not parse arguments \[(.*)\] into tuple type .*$", r"cannot use \1"),
     (r"could not convert string to float: (.+)$", r"expected a number, got \1"),
 )
-"""Rewritings of messages that speak of the parser or of Python."""
+"""Rewritings of messages that speak of the parser or of Python; a message that they miss is still one line."""
 
 
 def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], int]:
@@ -58,7 +51,9 @@ def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], 
     """
     import tyro
 
-    prog, method, structs = f"cli.py {name}", (), {}
+    prog = f"cli.py {name}"
+    method: tuple[str, ...] = ()
+    structs: dict[str, Any] = {}
     if "config" in inspect.signature(command).parameters:
         method, arguments, structs = _training(arguments)
         prog = " ".join([prog, *method])
@@ -69,57 +64,14 @@ def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], 
         parse(args=["--help"])  # prints and leaves, whatever else stands there
     fields = _fields(collector, structs.values())
     with _one_line_errors(fields):
-        call, unknown = parse(args=list(arguments))
-    if unknown:
-        _refuse(unknown[0], fields, prog, takes_method=bool(structs))
+        call: Callable[[], int]
+        call, left = parse(args=list(arguments))
+    if left:
+        _refuse(left[0], fields, prog, takes_method=bool(structs))
     return call
 
 
-def explain(error: BaseException) -> tuple[int, str] | None:
-    """Exit code and one line for an error that a person can act on; None for a mistake in the program."""
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "interrupted"
-    if isinstance(error, ModuleNotFoundError):
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
-            return None
-        extra = f"[{_EXTRAS[package]}]" if _EXTRAS[package] else ""
-        return BAD_INPUT, f"error: {package} is not installed: pip install '.{extra}'"
-    if isinstance(error, OSError):
-        names = [str(f) for f in (error.filename, error.filename2) if f is not None]
-        return BAD_INPUT, one_line(": ".join(["error", error.strerror or str(error), *names]))
-    if isinstance(error, MemoryError):
-        return BAD_INPUT, one_line(f"error: not enough memory: {error}".rstrip(": "))
-    from minigrad.errors import InputError
-
-    return (BAD_INPUT, one_line(f"error: {error}")) if isinstance(error, InputError) else None
-
-
-def bad_input(line: str) -> Exception:
-    """The error for a command line that makes no sense."""
-    from minigrad.errors import InputError
-
-    return InputError(line)
-
-
-def one_line(text: str) -> str:
-    """The text with every run of white space, line breaks included, as one blank."""
-    return " ".join(text.split())
-
-
-def unknown(kind: str, given: str, known: Iterable[str]) -> str:
-    """The line for a name that does not exist: what comes close, and what there is."""
-    known = list(known)
-    return f"unknown {kind} {given!r}{suggest(given, known)} (there are: {', '.join(known)})"
-
-
-def suggest(given: str, known: Iterable[str]) -> str:
-    """`, did you mean ...?` where a known name comes close, otherwise nothing."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
-    return f", did you mean {close[0]}?" if close else ""
-
-
-def _training(arguments: Sequence[str]) -> tuple[tuple[str], Sequence[str], dict[str, Any]]:
+def _training(arguments: Sequence[str]) -> tuple[tuple[str, ...], Sequence[str], dict[str, Any]]:
     """The method that the arguments begin with, the other arguments, and what their flags fill in, by group."""
     import algorithms
     from experiments.settings import Settings
@@ -147,7 +99,7 @@ def _collector(command: Command, method: tuple[str, ...], structs: dict[str, Any
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
             group, default = groups[name]
-            hint = Annotated[type(default), tyro.conf.arg(name=group)]
+            hint = Annotated[type(default), tyro.conf.arg(name=group)]  # type: ignore[valid-type]
             parameters.append(parameter.replace(annotation=hint, default=default))
         elif not (method and name == "method"):
             parameters.append(parameter.replace(annotation=hints[name]))
@@ -204,8 +156,9 @@ def _condense(box: str, fields: Sequence[str]) -> str:
         box: a frame whose first section says what is wrong, and whose others point to the help.
         fields: names that a message may begin with, to be written as flags.
     """
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in box.splitlines()]
-    section = list(_until_rule(line.strip("│|").rstrip() for line in lines[1:-1]))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]  # without the title
+    body = itertools.dropwhile(_is_rule, lines)
+    section = [line.strip("│|").rstrip() for line in itertools.takewhile(lambda line: not _is_rule(line), body)]
     text = one_line(" ".join(section))
     if text.startswith("Missing from"):
         # One argument a line, indented by four, its help below it indented further.
@@ -222,9 +175,6 @@ def _condense(box: str, fields: Sequence[str]) -> str:
     return f"{_flag(first) if first in fields else first}{blank}{rest}"
 
 
-def _until_rule(lines: Iterable[str]) -> Iterator[str]:
-    """Lines up to the first horizontal rule."""
-    for line in lines:
-        if re.fullmatch(r"\s*[─-]{4,}\s*", line):
-            return
-        yield line
+def _is_rule(line: str) -> bool:
+    """Whether a line of a box is a horizontal rule, with a frame beside it or without."""
+    return re.fullmatch(r"[\s│|╰╯]*[─-]{4,}[\s│|╰╯]*", line) is not None

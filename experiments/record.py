@@ -56,7 +56,9 @@ def load(kind: type[T], values: Any, where: str, remedy: str = "restore the file
     fitted = {}
     for name, value in values.items():
         if name not in names:
-            raise RunError(f"{where} has an unknown entry {name!r}: the run is from another version; update this program")
+            raise RunError(
+                f"{where} has an unknown entry {name!r}: the run is from another version; update this program"
+            )
         try:
             fitted[name] = _fit(hints[name], value)
         except _Misfit as error:
@@ -79,7 +81,9 @@ def _fit(hint: Any, value: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _fit_any(args, value)
     if origin is Literal:
-        return _need(value in args, value, hint)
+        if value not in args:
+            raise _Misfit(f"{value!r} is none of {', '.join(map(str, args))}")
+        return value
     if origin is tuple:
         _need(isinstance(value, list | tuple), value, hint)
         kinds = [args[0]] * len(value) if args[1:] == (...,) else args
@@ -123,4 +127,6 @@ def _need(fits: bool, value: Any, hint: Any) -> Any:
 def _name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(repr, get_args(hint)))
+    if hint is types.NoneType:
+        return "null"
     return getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)

@@ -180,7 +180,7 @@ def _verified(model: Model, params: Params) -> Params:
     D, H, O = model.cell.input_size, model.cell.hidden, model.output_size
     shapes: dict[str, tuple[int, ...]] = {"W_xh": (D, blocks * H), "W_hh": (H, blocks * H)}
     biases = ("b_xh", "b_hh") if blocks == 3 else ("b_h",)
-    shapes |= {name: (blocks * H,) for name in biases} | {"W_hy": (H, O), "b_y": (O,)}
+    shapes |= dict.fromkeys(biases, (blocks * H,)) | {"W_hy": (H, O), "b_y": (O,)}
     if model.vocabulary is not None:
         shapes["E"] = (model.vocabulary, D)
     feedback = {"V_hh": (H, H), "c_h": (H,)}

@@ -7,6 +7,7 @@ of the array API standard, which NumPy 2, CuPy 14 and array-api-strict share.
 
 from __future__ import annotations
 
+from math import prod
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -20,6 +21,9 @@ Array: TypeAlias = Any
 Params: TypeAlias = dict[str, Any]
 """Parameters by name: arrays, or tensors while a tape watches them."""
 
+_NUMPY = (np.ndarray, np.generic)
+_NUMBERS = (bool, int, float, complex)
+
 
 def get_xp(*arrays: Array) -> ModuleType:
     """The library of the arrays: `numpy`, `cupy`, or any module that follows the array API standard.
@@ -32,9 +36,9 @@ def get_xp(*arrays: Array) -> ModuleType:
     found: ModuleType | None = None
     first: Array = None
     for array in arrays:
-        if isinstance(array, np.ndarray | np.generic):
+        if isinstance(array, _NUMPY):
             xp: ModuleType = np
-        elif isinstance(array, bool | int | float | complex):
+        elif isinstance(array, _NUMBERS):
             continue
         elif hasattr(array, "__array_namespace__"):
             xp = array.__array_namespace__()
@@ -55,7 +59,7 @@ def get_xp(*arrays: Array) -> ModuleType:
 
 def device_of(array: Array) -> str:
     """`cpu`, `cuda:0`, ... or the library's own name for the place where an array lives."""
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, _NUMPY):
         return "cpu"
     xp = get_xp(array)
     return f"cuda:{array.device.id}" if xp.__name__ == "cupy" else str(array.device)
@@ -112,7 +116,7 @@ def like(reference: Array, values: Any) -> Array:
     """Host numbers as an array in the library, on the device and (floats only) in the dtype of `reference`."""
     values = np.asarray(values)
     dtype = str(np.dtype(values.dtype)) if values.dtype.kind in "iub" else str(reference.dtype).rpartition(".")[2]
-    if isinstance(reference, np.ndarray | np.generic):
+    if isinstance(reference, _NUMPY):
         return values.astype(dtype, copy=False)
     xp = get_xp(reference)
     return xp.asarray(values.astype(dtype), device=reference.device)
@@ -127,8 +131,7 @@ def frozen(array: Array) -> Array:
 
 def is_float(array: Array) -> bool:
     """Whether an array holds real or complex floating-point numbers."""
-    kind = getattr(array.dtype, "kind", None)
-    return kind in "fc" if kind is not None else bool(get_xp(array).isdtype(array.dtype, ("real floating", "complex floating")))
+    return bool(get_xp(array).isdtype(array.dtype, ("real floating", "complex floating")))
 
 
 def scatter_add(shape: tuple[int, ...], ids: Array, values: Array) -> Array:
@@ -147,17 +150,7 @@ def scatter_add(shape: tuple[int, ...], ids: Array, values: Array) -> Array:
     # A product with the one-hot matrix is the same sum in a fixed order: no atomics, so it repeats to the bit.
     rows = xp.arange(shape[0], device=ids.device)
     hot = xp.astype(rows[:, None] == ids[None, :], values.dtype)
-    flat = xp.reshape(values, (values.shape[0], -1)) if values.shape[0] else xp.zeros(
-        (0, _size(shape[1:])), dtype=values.dtype, device=values.device
-    )
-    return xp.reshape(hot @ flat, shape)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+    return xp.reshape(hot @ xp.reshape(values, (values.shape[0], prod(shape[1:]))), shape)
 
 
 def einsum(subscripts: str, *arrays: Array) -> Array:

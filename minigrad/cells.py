@@ -1,6 +1,6 @@
 """Recurrent cells: frozen hyper-parameters and pure functions of a flat dict of parameters.
 
-Legend: T time, B batch, D input size, H hidden units, S numbers in a state (H; LSTM: 2H, hidden then cell side by side).
+Legend: T time, B batch, D input size, H hidden units, S numbers in a state (H; LSTM: 2H, hidden and cell side by side).
 Row vectors: x [B, D], h [B, S], W_xh [D, H]. Every cell splits its transition in two,
 
     u_t = project(p, x_t)               what needs no state: one matrix product for the whole sequence
@@ -13,7 +13,7 @@ and any leading axes. Gates stand side by side in the order of the equations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -327,7 +327,7 @@ class Stack:
 
     def advance(self, p: Params, u: Array, h: Array) -> Array:
         """Each layer advances on what the one below has just put out."""
-        states = []
+        states: list[Array] = []
         for i, (layer, state) in enumerate(zip(self.layers, ops.split(h, self._sizes()), strict=True)):
             p_i = self._of_layer(p, i)
             if i:
@@ -356,12 +356,15 @@ def make(name: str, input_size: int, hidden: int, activation: Activation = "tanh
     """A cell by name, stacked if `layers` > 1.
 
     Raises:
-        InputError: for an unknown cell, sizes below 1, or an activation on a gated cell (theirs are fixed).
+        InputError: for an unknown cell or activation, sizes below 1, or an activation on a gated cell (theirs are
+            fixed).
     """
     if name not in CELLS:
         raise InputError(f"unknown cell {name!r}: use {', '.join(CELLS)}")
     if hidden < 1 or input_size < 1 or layers < 1:
         raise InputError(f"a cell needs sizes of at least 1, got input {input_size}, hidden {hidden}, layers {layers}")
+    if activation not in get_args(Activation):
+        raise InputError(f"unknown activation {activation!r}: use {', '.join(get_args(Activation))}")
     if name != "srn" and activation != "tanh":
         raise InputError(f"the activation of {name} is fixed: --activation {activation} is for srn")
     settings = {"activation": activation} if name == "srn" else {}

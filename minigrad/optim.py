@@ -2,8 +2,7 @@
 
     optimizer = chain(clip_global_norm(0.5), nag(lr=0.01, mu=0.9))
     state = optimizer.init(params)
-    updates, state = optimizer.update(grads, state, params)
-    params = apply(params, updates)
+    params, state = optimizer.step(grads, state, params)
 
 Legend: p parameter, g gradient (after averaging; after scaling and clipping where those come earlier in a chain),
 u update, p <- p + u; lr learning rate, mu momentum, eps small constant outside the root unless said otherwise.
@@ -50,6 +49,11 @@ class Optimizer(NamedTuple):
     """init(params) -> state before the first step."""
     update: Callable[[Params, State, Params], tuple[Params, State]]
     """update(grads, state, params) -> (updates for the names in grads, new state)."""
+
+    def step(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        """Update and apply: (new parameters, new state)."""
+        updates, state = self.update(grads, state, params)
+        return apply(params, updates), state
 
 
 def apply(params: Params, updates: Params) -> Params:

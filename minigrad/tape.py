@@ -57,6 +57,9 @@ class Tensor:
     def __len__(self) -> int:
         return len(self.value)
 
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
     def __float__(self) -> float:
         return float(self.value)
 
@@ -84,9 +87,11 @@ class Indexed:
 class Operation:
     """A differentiable function: forward, and a rule for its vector-Jacobian product.
 
-    `forward(*arrays, **settings)` returns the value and, explicitly, what the backward pass needs kept. The rule
-    `vjp(g, needs, *kept)` returns for each array argument a gradient (in any shape that broadcasts to it when summed:
-    the tape undoes broadcasting), an `Indexed` gradient, or None; `needs` says which are asked for.
+    `forward(*arrays, *settings)` returns the value and, explicitly, what the backward pass needs kept. The rule
+    `vjp(g, needs, *kept)` returns for each array argument a gradient (in the shape of the argument or of what it was
+    broadcast to: the tape undoes broadcasting), an `Indexed` gradient, or None; `needs` says which are asked for.
+    Trailing arguments that the rule leaves out are constants: a tensor in such a place has no gradient, and asking
+    for one is an error.
     """
 
     def __init__(self, forward: Callable[..., Forward]) -> None:
@@ -147,6 +152,8 @@ class Tape:
 
     def __init__(self) -> None:
         self.recording = False
+        # operation, indices of its inputs (-1: a constant), first index and number of its results (0: a single one that
+        # is no tuple), what it keeps
         self._records: list[tuple[Operation, tuple[int, ...], int, int, tuple[Any, ...]]] = []
         self._nodes: list[tuple[tuple[int, ...], Any]] = []  # shape and dtype, by index
         self._watched: list[Array] = []
@@ -191,7 +198,7 @@ class Tape:
         if type(value) is tuple:
             self._records.append((operation, sources, first, len(value), kept))
             return tuple([self._node(v) for v in value])
-        self._records.append((operation, sources, first, 1, kept))
+        self._records.append((operation, sources, first, 0, kept))
         return self._node(value)
 
     def gradient(self, target: Tensor, sources: Any, seed: Array | None = None) -> Any:
@@ -199,7 +206,8 @@ class Tape:
 
         Args:
             target: a tensor of this tape; a single number unless `seed` is given.
-            sources: a tensor, or tensors in a dict, list or tuple. Only what lies between them and the target is walked.
+            sources: a tensor, or tensors in a dict, list or tuple; only what lies between them and the target is
+                walked.
             seed: cotangent of the target, in its shape and dtype (default: one).
 
         Returns:
@@ -231,10 +239,11 @@ class Tape:
             if target.shape != () and any(n != 1 for n in target.shape):
                 raise ValueError(f"the target has shape {target.shape}: give a seed, or sum it to a single number")
             return get_xp(target.value).ones_like(target.value)
-        if tuple(seed.shape) != target.shape or seed.dtype != target.dtype:
+        get_xp(target.value, seed)
+        shape, dtype = tuple(getattr(seed, "shape", ())), getattr(seed, "dtype", type(seed).__name__)
+        if shape != target.shape or dtype != target.dtype:
             raise ValueError(
-                f"the seed has shape {tuple(seed.shape)} and dtype {seed.dtype}, "
-                f"the target {target.shape} and {target.dtype}"
+                f"the seed has shape {shape} and dtype {dtype}, the target {target.shape} and {target.dtype}"
             )
         return seed
 
@@ -252,7 +261,8 @@ class Tape:
                 break
             for i in inputs:
                 if i >= 0 and leads[i]:
-                    leads[first : first + count] = b"\1" * min(count, size - first)
+                    for j in range(first, min(first + (count or 1), size)):
+                        leads[j] = 1
                     path.append(record)
                     break
 
@@ -261,7 +271,7 @@ class Tape:
         grads[target.index] = seed
         for operation, inputs, first, count, kept in reversed(path):
             g: Any
-            if count == 1:
+            if count == 0:
                 g = grads[first]
                 missing = g is None
             else:
@@ -269,19 +279,22 @@ class Tape:
                 missing = all(part is None for part in g)
             if missing:
                 continue
-            for i in range(first, first + count):
+            for i in range(first, first + (count or 1)):
                 if i not in sources:
                     grads[i] = None  # memory goes as the walk goes
             if operation.rule is None:
                 raise NotImplementedError(f"{operation.name} has no gradient")
             needs = tuple([i >= 0 and leads[i] == 1 for i in inputs])
-            for i, needed, part in zip(inputs, needs, operation.rule(g, needs, *kept), strict=True):
+            parts = operation.rule(g, needs, *kept)
+            if any(needs[len(parts) :]):
+                raise TypeError(f"{operation.name}: argument {len(parts) + 1} is a constant and has no gradient")
+            for i, needed, part in zip(inputs, needs, parts, strict=False):
                 if needed and part is not None:
                     self._add(grads, owned, i, part, operation)
         return {i: grads[i] for i in sources if i < size}
 
     def _add(self, grads: list[Any], owned: bytearray, i: int, part: Any, operation: Operation) -> None:
-        """Add one contribution to the gradient of node i: the first is stored, the second allocates, later ones do not."""
+        """Add to the gradient of node i: the first part is stored, the second allocates, later ones do not."""
         shape, dtype = self._nodes[i]
         total = grads[i]
         if type(part) is Indexed:
@@ -329,17 +342,16 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     extra = g.ndim - len(shape)
     if extra < 0:
         return xp.broadcast_to(g, shape)
-    axes = tuple(range(extra)) + tuple(
-        extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1
-    )
+    axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1)
     return xp.reshape(xp.sum(g, axis=axes) if axes else g, shape)
 
 
 def _owner(array: Any) -> Any:
     """The array whose buffer a view looks at."""
-    while type(getattr(array, "base", None)) is type(array):
-        array = array.base
-    return getattr(array, "_array", array)
+    owner: Any = getattr(array, "_array", array)  # array-api-strict wraps a NumPy array
+    while (base := getattr(owner, "base", None)) is not None and type(base) is type(owner):
+        owner = base
+    return owner
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:

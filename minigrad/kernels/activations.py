@@ -1,10 +1,10 @@
 """The activations as plain array code: values, and derivatives expressed through the values.
 
-    name      h = act(a)           act'(a), from h
-    tanh      tanh(a)              1 - h^2
-    sigmoid   1 / (1 + exp(-a))    h (1 - h)
-    relu      max(a, 0)            1 where h > 0, else 0
-    linear    a                    1
+name      h = act(a)           act'(a), from h
+tanh      tanh(a)              1 - h^2
+sigmoid   1 / (1 + exp(-a))    h (1 - h)
+relu      max(a, 0)            1 where h > 0, else 0
+linear    a                    1
 """
 
 from __future__ import annotations

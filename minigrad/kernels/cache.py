@@ -73,8 +73,9 @@ def prepare(dtype: Any) -> None:
             _write_stamp(name)
 
 
+@functools.cache
 def _name(dtype: Any) -> str:
-    name = np.dtype(dtype).name
+    name: str = np.dtype(dtype).name
     if name not in ("float32", "float64"):
         raise InputError(f"no fused kernels for {name}: use float32, float64, or MINIGRAD_KERNELS=reference")
     return name
@@ -143,7 +144,7 @@ def _discard_stale() -> None:
 
 def _index_files() -> list[Path]:
     """Numba's index files of the fused kernels."""
-    from minigrad.kernels.fused.tile import COMPILED_KERNELS
+    from minigrad.kernels.fused.compiler import COMPILED_KERNELS
 
     found: list[Path] = []
     for kernel in COMPILED_KERNELS:

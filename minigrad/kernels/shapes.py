@@ -1,10 +1,16 @@
-"""Checks of what a recurrence is given: compiled code would read past the end of an array of the wrong shape."""
+"""What a recurrence may be given: compiled code would read past the end of an array of the wrong shape."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
 
 from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels.activations import ACTIVATIONS
+
+FUSED_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def check(name: str, activation: str, twin: str, **arrays: tuple[Array, str]) -> None:
@@ -20,7 +26,8 @@ def check(name: str, activation: str, twin: str, **arrays: tuple[Array, str]) ->
         InputError: that names the recurrence, the array and the shapes.
         TypeError: if the arrays belong to different libraries or devices.
     """
-    xp = get_xp(*(array for array, _ in arrays.values()))
+    plain = [array for array, _ in arrays.values()]
+    obstacle = why_not_fused(plain)  # which also sees to it that libraries and devices do not mix
     sizes: dict[str, int] = {}
     for label, (array, axes) in arrays.items():
         fits = len(axes) == array.ndim and all(
@@ -33,9 +40,17 @@ def check(name: str, activation: str, twin: str, **arrays: tuple[Array, str]) ->
         raise InputError(f"{name}: unknown activation {activation!r}: use one of {', '.join(ACTIVATIONS)}")
     if twin not in ("reference", "fused"):
         raise InputError(f"{name}: unknown twin {twin!r}: use reference or fused")
-    dtypes = sorted({str(array.dtype) for array, _ in arrays.values()})
-    if twin == "fused" and (xp.__name__ != "numpy" or dtypes not in (["float32"], ["float64"])):
-        raise InputError(
-            f"{name}: the fused twin takes numpy arrays of one dtype, float32 or float64, not "
-            f"{' and '.join(dtypes)} of {xp.__name__}: use the reference twin"
-        )
+    if twin == "fused" and obstacle:
+        raise InputError(f"{name}: {obstacle}; use the reference twin")
+
+
+def why_not_fused(arrays: Sequence[Array]) -> str:
+    """Why there is no fused twin for these arrays; empty if there is one."""
+    xp = get_xp(*arrays)
+    if xp is not np:
+        return f"fused kernels take arrays of numpy, not of {xp.__name__}"
+    dtypes = {np.dtype(type(a)) if isinstance(a, bool | int | float | complex) else a.dtype for a in arrays}
+    if len(dtypes) == 1 and dtypes <= FUSED_DTYPES:
+        return ""
+    names = " and ".join(sorted(map(str, dtypes))) or "no array"
+    return f"fused kernels take arrays of one dtype, float32 or float64, not {names}"

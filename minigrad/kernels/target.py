@@ -37,7 +37,13 @@ def targets(x_proj: Array, h: Array, target_T: Array, V_hh: Array, activation: s
         TypeError: if the arrays belong to different libraries or devices.
     """
     check(
-        "target.targets", activation, twin, x_proj=(x_proj, "TBH"), h=(h, "TBH"), target_T=(target_T, "BH"), V_hh=(V_hh, "HH")
+        "target.targets",
+        activation,
+        twin,
+        x_proj=(x_proj, "TBH"),
+        h=(h, "TBH"),
+        target_T=(target_T, "BH"),
+        V_hh=(V_hh, "HH"),
     )
     if twin == "fused" and h.size:
         from minigrad.kernels.fused import target as fused

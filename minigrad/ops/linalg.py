@@ -12,7 +12,7 @@ from minigrad.tape import Forward, operation
 
 
 @operation
-def _matmul(a: Array, b: Array) -> Forward:
+def _matmul(a: Array, b: Array, /) -> Forward:
     return rows_matmul(a, b), (a, b)
 
 
@@ -64,11 +64,11 @@ def matmul(a: Array, b: Array) -> Array:
 
 @operation
 def _einsum(*arrays: Array, subscripts: str) -> Forward:
-    return backend.einsum(subscripts, *arrays), (subscripts, arrays)
+    return backend.einsum(subscripts, *arrays), (subscripts, *arrays)
 
 
 @_einsum.vjp
-def _(g: Array, needs: Sequence[bool], subscripts: str, arrays: tuple[Array, ...]) -> Sequence[Any]:
+def _(g: Array, needs: Sequence[bool], subscripts: str, *arrays: Array) -> Sequence[Any]:
     terms, answer = subscripts.split("->")
     names = terms.split(",")
     gradients: list[Any] = [None] * len(arrays)
@@ -107,4 +107,7 @@ def einsum(subscripts: str, *arrays: Array) -> Array:
         raise ValueError(f"einsum: {subscripts!r} must read like 'ij,jk->ik', an index at most once in a term")
     if any(len(n) != len(a.shape) for n, a in zip(names, arrays, strict=True)) or not set(answer) <= set(terms):
         raise ValueError(f"einsum: {subscripts!r} does not fit shapes {[tuple(a.shape) for a in arrays]}")
+    sizes = {(i, n) for name, a in zip(names, arrays, strict=True) for i, n in zip(name, a.shape, strict=True)}
+    if len(sizes) != len(dict(sizes)):
+        raise ValueError(f"einsum: an index of {subscripts!r} has two lengths in {[tuple(a.shape) for a in arrays]}")
     return _einsum(*arrays, subscripts=subscripts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from minigrad.backend import Array, get_xp
@@ -17,7 +18,7 @@ def _log_probabilities(z: Array) -> Array:
 
 
 @operation
-def log_softmax(z: Array) -> Forward:
+def log_softmax(z: Array, /) -> Forward:
     """Logarithm of softmax over the last axis, with the largest element taken out first."""
     y = _log_probabilities(z)
     return y, (y,)
@@ -30,7 +31,7 @@ def _(g: Array, needs: Sequence[bool], y: Array) -> Sequence[Any]:
 
 
 @operation
-def softmax(z: Array) -> Forward:
+def softmax(z: Array, /) -> Forward:
     """Probabilities over the last axis."""
     y = get_xp(z).exp(_log_probabilities(z))
     return y, (y,)
@@ -41,40 +42,40 @@ def _(g: Array, needs: Sequence[bool], y: Array) -> Sequence[Any]:
     return (y * (g - get_xp(g).sum(g * y, axis=-1, keepdims=True)),)
 
 
-def _one_hot(ids: Array, classes: int, dtype: Any) -> Array:
-    xp = get_xp(ids)
-    return xp.astype(ids[..., None] == xp.arange(classes, dtype=ids.dtype, device=ids.device), dtype)
-
-
 @operation
-def cross_entropy(z: Array, y: Array) -> Forward:
+def cross_entropy(z: Array, y: Array, /) -> Forward:
     """Softmax cross-entropy -log softmax(z)[y], the mean over all leading axes (0-d, nats).
 
     Args:
         z: logits [..., C].
-        y: class ids [...].
+        y: class ids [...] in [0, C).
+
+    Raises:
+        ValueError: if the leading axes of z are not those of y.
     """
+    if tuple(z.shape[:-1]) != tuple(y.shape):
+        raise ValueError(f"cross_entropy: logits {tuple(z.shape)} and class ids {tuple(y.shape)} do not fit")
     xp = get_xp(z, y)
     log_p = _log_probabilities(z)
-    hot = _one_hot(y, z.shape[-1], z.dtype)
-    count = 1
-    for n in y.shape:
-        count *= n
-    return -xp.sum(log_p * hot) / count, (log_p, hot, count)
+    return -xp.mean(xp.take_along_axis(log_p, y[..., None], axis=-1)), (log_p, y)
 
 
 @cross_entropy.vjp
-def _(g: Array, needs: Sequence[bool], log_p: Array, hot: Array, count: int) -> Sequence[Any]:
-    return (get_xp(log_p).exp(log_p) - hot) * (g / count), None
+def _(g: Array, needs: Sequence[bool], log_p: Array, y: Array) -> Sequence[Any]:
+    xp = get_xp(log_p)
+    p = xp.exp(log_p)
+    hit = y[..., None] == xp.arange(p.shape[-1], dtype=y.dtype, device=y.device)
+    return (xp.where(hit, p - 1, p) * (g / prod(y.shape)),)
 
 
 @operation
-def squared_error(x: Array, y: Array) -> Forward:
+def squared_error(x: Array, y: Array, /) -> Forward:
     """Sum over everything of (x - y)^2 (0-d); x and y have one shape."""
     if tuple(x.shape) != tuple(y.shape):
         raise ValueError(f"squared_error: shapes {tuple(x.shape)} and {tuple(y.shape)} differ")
+    xp = get_xp(x, y)
     d = x - y
-    return get_xp(d).sum(d * d), (d,)
+    return xp.sum(d * d), (d,)
 
 
 @squared_error.vjp
@@ -85,7 +86,4 @@ def _(g: Array, needs: Sequence[bool], d: Array) -> Sequence[Any]:
 
 def mse(x: Array, y: Array) -> Array:
     """Squared error summed over the last axis, the mean over all leading axes (0-d)."""
-    count = 1
-    for n in tuple(x.shape)[:-1]:
-        count *= n
-    return squared_error(x, y) / count
+    return squared_error(x, y) / prod(x.shape[:-1])

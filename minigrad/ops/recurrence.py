@@ -16,7 +16,7 @@ from minigrad.tape import Forward, operation
 
 
 @operation
-def srn_unroll(u: Array, h0: Array, W_hh: Array, *, activation: str) -> Forward:
+def srn_unroll(u: Array, h0: Array, W_hh: Array, /, *, activation: str) -> Forward:
     """h_t = act(u_t + h_{t-1} @ W_hh) for all t: u [T, B, H], h0 [B, H], W_hh [H, H] -> [T, B, H].
 
     u holds the input projections with the bias, x_t @ W_xh + b_h.
@@ -34,7 +34,7 @@ def _(
 
 
 @operation
-def srn_step(u: Array, h: Array, W_hh: Array, b: Array, *, activation: str, known: Array | None = None) -> Forward:
+def srn_step(u: Array, h: Array, W_hh: Array, b: Array, /, *, activation: str, known: Array | None = None) -> Forward:
     """act(u + h @ W_hh + b) on any leading axes: u, h [..., H], W_hh [H, H], b [H] -> [..., H].
 
     Where the value was computed before, `known` hands it in, and only the gradient is left to compute.

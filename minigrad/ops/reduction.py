@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from minigrad.backend import Array, get_xp
@@ -12,7 +13,7 @@ Axis = int | tuple[int, ...] | None
 
 
 @operation
-def sum(x: Array, axis: Axis = None, keepdims: bool = False) -> Forward:
+def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Forward:
     """Sum over an axis, several axes, or everything."""
     return get_xp(x).sum(x, axis=axis, keepdims=keepdims), (tuple(x.shape), axis, keepdims)
 
@@ -23,21 +24,19 @@ def _(g: Array, needs: Sequence[bool], shape: tuple[int, ...], axis: Axis, keepd
 
 
 @operation
-def mean(x: Array, axis: Axis = None, keepdims: bool = False) -> Forward:
+def mean(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Forward:
     """Mean over an axis, several axes, or everything."""
     return get_xp(x).mean(x, axis=axis, keepdims=keepdims), (tuple(x.shape), axis, keepdims)
 
 
 @mean.vjp
 def _(g: Array, needs: Sequence[bool], shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Sequence[Any]:
-    count = 1
-    for i in _axes(shape, axis):
-        count *= shape[i]
+    count = prod(shape[i] for i in _axes(shape, axis))
     return (get_xp(g).broadcast_to(_spread(g, shape, axis, keepdims) / count, shape),)
 
 
 @operation
-def max(x: Array, axis: Axis = None, keepdims: bool = False) -> Forward:
+def max(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Forward:
     """Largest element over an axis, several axes, or everything; ties share the gradient."""
     y = get_xp(x).max(x, axis=axis, keepdims=keepdims)
     return y, (x, y, axis, keepdims)
@@ -52,7 +51,7 @@ def _(g: Array, needs: Sequence[bool], x: Array, y: Array, axis: Axis, keepdims:
 
 
 @operation
-def logsumexp(x: Array, axis: Axis = None, keepdims: bool = False) -> Forward:
+def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Forward:
     """log of the sum of exponentials; the largest element is taken out first, so that nothing overflows."""
     xp = get_xp(x)
     shape = tuple(x.shape)

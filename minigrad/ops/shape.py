@@ -10,25 +10,25 @@ from minigrad.tape import Forward, operation
 
 
 @operation
-def reshape(x: Array, shape: tuple[int, ...]) -> Forward:
+def reshape(x: Array, /, shape: tuple[int, ...]) -> Forward:
     """The same elements in another shape; one length may be -1."""
     return get_xp(x).reshape(x, shape), (tuple(x.shape),)
 
 
 @reshape.vjp
 def _(g: Array, needs: Sequence[bool], shape: tuple[int, ...]) -> Sequence[Any]:
-    return (get_xp(g).reshape(g, shape), *[None] * (len(needs) - 1))
+    return (get_xp(g).reshape(g, shape),)
 
 
 @operation
-def _permute(x: Array, axes: tuple[int, ...]) -> Forward:
+def _permute(x: Array, /, axes: tuple[int, ...]) -> Forward:
     return get_xp(x).permute_dims(x, axes), (axes,)
 
 
 @_permute.vjp
 def _(g: Array, needs: Sequence[bool], axes: tuple[int, ...]) -> Sequence[Any]:
     inverse = tuple(axes.index(i) for i in range(len(axes)))
-    return (get_xp(g).permute_dims(g, inverse), *[None] * (len(needs) - 1))
+    return (get_xp(g).permute_dims(g, inverse),)
 
 
 def transpose(x: Array, axes: tuple[int, ...] | None = None) -> Array:
@@ -38,14 +38,14 @@ def transpose(x: Array, axes: tuple[int, ...] | None = None) -> Array:
 
 
 @operation
-def broadcast_to(x: Array, shape: tuple[int, ...]) -> Forward:
+def broadcast_to(x: Array, /, shape: tuple[int, ...]) -> Forward:
     """x repeated along new axes and along axes of length one."""
     return get_xp(x).broadcast_to(x, shape), ()
 
 
 @broadcast_to.vjp
 def _(g: Array, needs: Sequence[bool]) -> Sequence[Any]:
-    return (g, *[None] * (len(needs) - 1))
+    return (g,)
 
 
 @operation
@@ -70,7 +70,7 @@ def _stack(*xs: Array, axis: int) -> Forward:
 
 @_stack.vjp
 def _(g: Array, needs: Sequence[bool], axis: int) -> Sequence[Any]:
-    return get_xp(g).unstack(g, axis=axis)
+    return _slices(g, axis)
 
 
 def stack(xs: Sequence[Array], axis: int = 0) -> Array:
@@ -80,7 +80,7 @@ def stack(xs: Sequence[Array], axis: int = 0) -> Array:
 
 @operation
 def _unstack(x: Array, axis: int) -> Forward:
-    return tuple(get_xp(x).unstack(x, axis=axis)), (axis,)
+    return _slices(x, axis), (axis,)
 
 
 @_unstack.vjp
@@ -121,10 +121,15 @@ def split(x: Array, parts: int | Sequence[int], axis: int = -1) -> tuple[Array, 
         ValueError: if the lengths do not add up to the axis.
     """
     n = x.shape[axis]
-    lengths = tuple(parts) if not isinstance(parts, int) else (n // parts,) * parts
-    if _total(lengths) != n:
+    lengths = tuple(parts) if not isinstance(parts, int) else (n // max(parts, 1),) * parts
+    if any(length < 0 for length in lengths) or sum(lengths) != n:
         raise ValueError(f"split: an axis of length {n} does not fall into {parts}")
     return tuple(_split(x, lengths=lengths, axis=axis))
+
+
+def _slices(x: Array, axis: int) -> tuple[Array, ...]:
+    front = get_xp(x).moveaxis(x, axis, 0)  # `unstack` of the standard, which CuPy lacks
+    return tuple([front[i, ...] for i in range(front.shape[0])])
 
 
 def _pieces(x: Array, lengths: Sequence[int], axis: int) -> list[Array]:
@@ -144,10 +149,3 @@ def _filled(gs: Sequence[Array | None]) -> list[Array]:
     present = _present(gs)[0]
     zero = get_xp(present).zeros_like(present)
     return [zero if g is None else g for g in gs]
-
-
-def _total(lengths: Sequence[int]) -> int:
-    total = 0
-    for n in lengths:
-        total += n
-    return total

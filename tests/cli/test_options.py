@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import errno
+import io
+import os
 import sys
 import tomllib
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any, Literal
 import pytest
 
 import cli as command_line
-from experiments import options
+from experiments import exits, options
 from minigrad.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,8 +100,6 @@ def test_a_long_value_is_not_broken_into_words() -> None:
 
 
 def test_the_width_of_the_terminal_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for columns in (None, "77"):
         monkeypatch.delenv("COLUMNS", raising=False)
         if columns:
@@ -113,7 +113,7 @@ def test_an_error_inside_a_command_is_no_bad_input() -> None:
     bound = options.bind(toy, "toy", ["here", "--hard", "-1"])
     with pytest.raises(ValueError, match="a mistake inside") as error:
         bound()
-    assert options.explain(error.value) is None
+    assert exits.explain(error.value) is None
 
 
 @pytest.mark.parametrize(
@@ -133,24 +133,24 @@ def test_an_error_inside_a_command_is_no_bad_input() -> None:
     ],
 )
 def test_errors_that_a_person_can_act_on(error: BaseException, code: int, line: str) -> None:
-    assert options.explain(error) == (code, line)
+    assert exits.explain(error) == (code, line)
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), ModuleNotFoundError(name="experiments.gone")])
 def test_mistakes_in_the_program_are_not_hidden(error: BaseException) -> None:
-    assert options.explain(error) is None
+    assert exits.explain(error) is None
 
 
 def test_every_extra_that_an_error_names_installs_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {"": project["dependencies"], **project["optional-dependencies"]}
     spelled = {"xdist": "pytest-xdist", "array_api_strict": "array-api-strict", "llvmlite": "numba"}
-    for package, extra in options._EXTRAS.items():
+    for package, extra in exits._EXTRAS.items():
         wanted = spelled.get(package, package)
         assert any(requirement.startswith(wanted) for requirement in extras[extra]), package
 
 
-@pytest.mark.parametrize("package", ["tyro", "experiments.catalogue"])
+@pytest.mark.parametrize("package", ["tyro"])
 def test_a_missing_package_through_the_command_line(
     package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,3 +165,11 @@ def test_a_missing_package_through_the_command_line(
     monkeypatch.setattr(builtins, "__import__", without)
     assert command_line.main(["list"]) == 2
     assert capsys.readouterr().err == "cli.py list: error: tyro is not installed: pip install '.[lab]'\n"
+
+
+def test_boxes_without_line_drawing_are_understood_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    for arguments, line in (([], "missing RUN"), (["here", "--hard", "x"], "--hard: expected a number, got 'x'")):
+        with pytest.raises(InputError) as error:
+            options.bind(toy, "toy", arguments)
+        assert str(error.value) == line

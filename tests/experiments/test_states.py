@@ -83,7 +83,8 @@ def test_what_would_not_come_back_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "node", [{}, {"array": "missing"}, {"new": 1}, {"dict": 3}, {"dict": [[1]]}, [], None, {"scalar": "x"}, {"float": {}}]
+    "node",
+    [{}, {"array": "missing"}, {"new": 1}, {"dict": 3}, {"dict": [[1]]}, [], None, {"scalar": "x"}, {"float": {}}],
 )
 def test_a_tree_that_is_none_is_refused(node: Any) -> None:
     with pytest.raises((KeyError, ValueError, TypeError)):

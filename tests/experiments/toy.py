@@ -103,9 +103,7 @@ def init(config: Config, model: Model, params: dict[str, Any], rng: np.random.Ge
     return State(dict(params), {"velocity": velocity}, 0, config.betas[0])
 
 
-def step(
-    config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator
-) -> tuple[State, Info]:
+def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
     """Momentum on the exact gradient, with noise."""
     if config.mode == "refuse":
         raise InputError("the toy refuses to train")
@@ -137,7 +135,7 @@ def step(
     if acts and config.mode == "bad_loss":
         info = Info(loss=np.float32(np.nan), grads=grads)
     if acts and config.mode == "bad_step":
-        info = Info(loss=loss, grads=grads, status="diverged", reason="gradient of W_hh is not finite")
+        info = Info(loss=loss, grads=grads, status="diverged", reason="gradient of W_hh")
     new = State(
         after,
         {"velocity": moments},

@@ -99,10 +99,14 @@ def update(config: dict[str, Any], kind: str, lr: float, p: Any, g: Any, state: 
     return p - lr * (m / (1 - b1**t)) / root, {"m": m, "v": v, "t": t}
 
 
-def updated(config: dict[str, Any], kind: str, lr: Any, params: Any, grads: Any, given: Any, out: dict[str, Any]) -> None:
+def updated(
+    config: dict[str, Any], kind: str, lr: Any, params: Any, grads: Any, given: Any, out: dict[str, Any]
+) -> None:
     """Write the new parameters and states of all names in `grads` into `out`."""
     for name, g in grads.items():
-        before = {k: given[f"state/{k}/{name}"] for k in ("velocity", "adagrad", "m", "v") if f"state/{k}/{name}" in given}
+        before = {
+            k: given[f"state/{k}/{name}"] for k in ("velocity", "adagrad", "m", "v") if f"state/{k}/{name}" in given
+        }
         before |= {"t": int(given["state/t"])} if "state/t" in given else {}
         new, state = update(config, kind, lr(name), params[name], g, before)
         out[f"params/{name}"] = new

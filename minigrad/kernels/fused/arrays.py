@@ -16,15 +16,20 @@ def inputs(*arrays: Array) -> list[Array]:
     Numba would compile once more for every mixture of read-only and writable arguments.
     """
     prepare(arrays[0].dtype)
-    views = [np.require(array, requirements=("C", "A")).view(np.ndarray) for array in arrays]
+    views = [_contiguous(array).view() for array in arrays]
     for view in views:
         view.flags.writeable = False
     return views
 
 
+def _contiguous(array: Array) -> Array:
+    fits = type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned
+    return array if fits else np.array(array, order="C", subok=False)
+
+
 def weights_room(W: Array) -> Array:
     """Zeros that take a packed matrix, from a multiple of 64 bytes on, so that no vector straddles two cache lines."""
-    size = packed_size(*W.shape, W.itemsize)
-    room = np.zeros(size + VECTOR_BYTES // W.itemsize, W.dtype)
-    start = -room.ctypes.data % VECTOR_BYTES // W.itemsize
+    size, item = packed_size(W.shape[0], W.shape[1], W.itemsize), W.itemsize
+    room = np.zeros(size + VECTOR_BYTES // item, W.dtype)
+    start = -room.__array_interface__["data"][0] % VECTOR_BYTES // item
     return room[start : start + size]

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from llvmlite import ir
-from numba.core import cgutils
+from minigrad.kernels.fused.compiler import cgutils, ir
 
 Value: TypeAlias = Any
 """A value, type or builder of llvmlite, which has no type annotations."""
@@ -45,7 +44,9 @@ class Lanes:
 
     def of(self, value: Lanes | float) -> Value:
         """The LLVM value of lanes or of a number."""
-        return value.value if isinstance(value, Lanes) else ir.Constant(self.value.type, [value] * self.value.type.count)
+        return (
+            value.value if isinstance(value, Lanes) else ir.Constant(self.value.type, [value] * self.value.type.count)
+        )
 
     def _new(self, value: Value) -> Lanes:
         return Lanes(self.builder, value)

@@ -8,7 +8,8 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.fused.arrays import inputs, weights_room
-from minigrad.kernels.fused.tile import KINDS, activate, activate_backward, kernel, pack, product
+from minigrad.kernels.fused.compiler import kernel
+from minigrad.kernels.fused.tile import KINDS, activate, activate_backward, pack, product
 
 
 def forward(x_proj: Array, h0: Array, W_hh: Array, activation: str) -> Array:
@@ -31,6 +32,7 @@ def backward(g: Array, h: Array, W_hh: Array, activation: str) -> tuple[Array, A
     """(d, gradient by h0) of `minigrad.kernels.srn.backward`, for checked arrays of at least one element."""
     g, h, W_hh = inputs(g, h, W_hh)
     d, g_h0 = np.empty_like(g), np.zeros_like(g[0])
+    d[-1] = g[-1]
     _backward(d, g_h0, g, h, W_hh, weights_room(W_hh), KINDS[activation])
     return d, g_h0
 
@@ -38,10 +40,9 @@ def backward(g: Array, h: Array, W_hh: Array, activation: str) -> tuple[Array, A
 @kernel
 def _backward(d: Any, g_h0: Any, g: Any, h: Any, W_hh: Any, room: Any, act: int) -> None:
     pack(room, W_hh.T)
-    last = len(g) - 1
-    d[last] = g[last]
-    activate_backward(d[last], h[last], act)
-    for t in range(last - 1, -1, -1):
-        product(d[t], g[t], d[t + 1], room)  # g_t + d_{t+1} @ W_hh^T
+    T = len(d)
+    for t in range(T - 1, -1, -1):
+        if t < T - 1:
+            product(d[t], g[t], d[t + 1], room)  # g_t + d_{t+1} @ W_hh^T
         activate_backward(d[t], h[t], act)
     product(g_h0, g_h0, d[0], room)

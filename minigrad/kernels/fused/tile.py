@@ -13,40 +13,16 @@ Legend: M rows, K inner, N columns; all arrays C-contiguous, of one dtype.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import llvmlite.binding
-import numba
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils, config
-from numba.extending import intrinsic
+from typing import Any
 
 from minigrad.kernels.fused import formulas
+from minigrad.kernels.fused.compiler import cgutils, intrinsic, ir, part, target_features, types
 from minigrad.kernels.fused.lanes import INT32, INT64, ITEM_BYTES, VECTOR_BYTES, Lanes, Value, splat, vector_type
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-COMPILED_KERNELS: list[Any] = []
-"""Every function that `kernel` compiles."""
-
-
-def kernel(function: Function) -> Function:
-    """Compile at the first call for a dtype, keep the machine code on disk where there is a place for it."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled = numba.njit(function, cache=True, **options)
-    except RuntimeError:  # neither beside the source nor in the user's cache folder
-        compiled = numba.njit(function, **options)
-    COMPILED_KERNELS.append(compiled)
-    return cast(Function, compiled)
 
 
 def _limits() -> tuple[int, int]:
     """The largest tile (rows, vectors of columns) whose numbers stay in the registers of the target."""
-    features = config.CPU_FEATURES
-    if features is None:
-        features = "" if config.CPU_NAME else llvmlite.binding.get_host_cpu_features().flatten()
+    features = target_features()
     if "+avx512f" in features:
         return 6, 4  # 32 registers of 64 bytes: 24 sums, 4 of W, the rest for broadcasts
     return (6, 1) if "+avx" in features or "+neon" in features else (2, 1)  # 16 of 32 bytes, 32 or 16 of 16
@@ -165,7 +141,7 @@ def _data(context: Any, builder: Value, kind: Any, array: Value) -> Value:
     return builder.bitcast(context.make_array(kind)(context, builder, array).data, pointer)
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def _tile(typing: Any, c: Any, init: Any, a: Any, packed: Any, row: Any, rows: Any, column: Any, vectors: Any) -> Any:
     """Compute the tile of c at (row, column) with the micro-kernel of its size (rows, vectors)."""
 
@@ -212,7 +188,7 @@ def _tile(typing: Any, c: Any, init: Any, a: Any, packed: Any, row: Any, rows: A
 # The product
 
 
-@numba.njit
+@part
 def pack(packed: Any, w: Any) -> None:
     """Copy w [K, N] into panels; `packed` holds zeros: see `packed_size`."""
     inner, columns = w.shape
@@ -234,7 +210,7 @@ def packed_size(inner: int, columns: int, item_bytes: int) -> int:
     return inner * -(-columns // width) * width
 
 
-@numba.njit
+@part
 def product(c: Any, init: Any, a: Any, packed: Any) -> None:
     """c = init + a @ w: c, init [M, N], a [M, K], w [K, N] packed; K > 0. init may be c itself."""
     rows, columns = c.shape
@@ -257,9 +233,7 @@ def _elementwise(formula: Callable[..., Lanes]) -> Any:
     """A Numba function of a tuple of arrays of one size: the first becomes formula(all of them)."""
 
     def define(module: Value, scalar: Value, arity: int) -> Value:
-        function, builder = _function(
-            module, f"{formula.__name__}_{scalar}", [scalar.as_pointer()] * arity + [INT64]
-        )
+        function, builder = _function(module, f"{formula.__name__}_{scalar}", [scalar.as_pointer()] * arity + [INT64])
         if builder is None:
             return function
         *arrays, count = function.args
@@ -277,7 +251,7 @@ def _elementwise(formula: Callable[..., Lanes]) -> Any:
         builder.ret_void()
         return function
 
-    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    @intrinsic
     def elementwise(typing: Any, arrays: Any) -> Any:
         def generate(context: Any, builder: Value, signature: Any, arguments: Any) -> Value:
             values = cgutils.unpack_tuple(builder, arguments[0])
@@ -304,7 +278,7 @@ corrected = _elementwise(formulas.corrected)
 KINDS = {"tanh": 0, "sigmoid": 1, "relu": 2, "linear": 3}
 
 
-@numba.njit
+@part
 def activate(a: Any, kind: Any) -> None:
     """a = act(a), by the number of the activation in KINDS."""
     if kind == 0:
@@ -315,7 +289,7 @@ def activate(a: Any, kind: Any) -> None:
         _relu((a,))
 
 
-@numba.njit
+@part
 def activate_backward(d: Any, h: Any, kind: Any) -> None:
     """d = d act'(a), from h = act(a); zero where the result is smaller than TINY."""
     if kind == 0:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from experiments.record import dump
 
 if TYPE_CHECKING:
-    from experiments.display import Display
+    from experiments.progress import Display
     from experiments.result import Result
 
 JSON_KEYS = (
@@ -36,7 +36,7 @@ JSON_KEYS = (
 )
 """Entries of the JSON object that a training run ends with, in this order."""
 
-_ENDS = {"budget": "not solved", "patience": "not solved", "spectral_radius": "stopped"}
+_ENDS = {"budget": "not solved: ", "patience": "not solved: ", "spectral_radius": "stopped: ", "diverged": "diverged: "}
 
 
 class PlainDisplay:
@@ -64,8 +64,7 @@ class PlainDisplay:
         self, iteration: int, cost: float, error: float, iterations_per_second: float, seconds_left: float
     ) -> None:
         """Take note of where the run is; writes a line when the last one is old enough."""
-        parts = measures(cost, error, iterations_per_second, seconds_left)
-        self._pending = "  ".join([f"iteration {iteration:,}", *parts])
+        self._pending = "  ".join(measures(iteration, cost, error, iterations_per_second, seconds_left))
         if self._clock() - self._last >= self._every:
             self._flush()
 
@@ -88,27 +87,19 @@ class LiveDisplay:
         from rich.console import Console
 
         self._console = Console(file=sys.stderr if stream is None else stream, highlight=False, soft_wrap=True)
-        self._bar: Any = None
-        self._row: Any = None
+        self._live: Any = None
+        self._total: int | None = None
 
     def started(self, run_dir: Path, facts: Mapping[str, Any]) -> None:
         """Name the run and what it trains, and open the moving line."""
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.live import Live
 
         self.note(heading(run_dir, facts))
+        self._total = facts.get("max_iterations")
         # No refreshing thread and no detour of what others print: the training loop keeps the processor to itself.
-        self._bar = Progress(
-            TextColumn("{task.fields[where]}", markup=False),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[measures]}", markup=False),
-            console=self._console,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._row = self._bar.add_task("", total=facts.get("max_iterations"), where="preparing", measures="")
-        self._bar.start()
-        self._bar.refresh()
+        quiet = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
+        self._live = Live(self._line(["preparing"]), console=self._console, **quiet)
+        self._live.start(refresh=True)
 
     def note(self, line: str) -> None:
         """Write one line above the moving one."""
@@ -118,36 +109,48 @@ class LiveDisplay:
         self, iteration: int, cost: float, error: float, iterations_per_second: float, seconds_left: float
     ) -> None:
         """Draw where the run is; for at most ten calls a second."""
-        if self._bar is not None:
-            text = "  ".join(measures(cost, error, iterations_per_second, seconds_left))
-            self._bar.update(self._row, completed=iteration, where=f"iteration {iteration:,}", measures=text)
-            self._bar.refresh()
+        if self._live is not None:
+            where, *rest = measures(iteration, cost, error, iterations_per_second, seconds_left)
+            total = f" of {self._total:,}" if self._total else ""
+            self._live.update(self._line([f"{where}{total}", *rest]), refresh=True)
 
     def finished(self) -> None:
         """Leave the last state on the screen."""
-        if self._bar is not None:
-            self._bar.stop()
-        self._bar = None
+        if self._live is not None:
+            self._live.stop()
+        self._live = None
+
+    @staticmethod
+    def _line(parts: Sequence[str]) -> Any:
+        """One line, cut off where the terminal ends; its first part stands out."""
+        from rich.text import Text
+
+        first, *rest = parts
+        words = [(first, "bold cyan"), *(f"  {part}" for part in rest)]
+        return Text.assemble(*words, no_wrap=True, overflow="ellipsis")
 
 
-def display() -> Display:
+def suited() -> Display:
     """The display that suits standard error."""
     moving = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return LiveDisplay() if moving else PlainDisplay()
 
 
 def heading(run_dir: Path, facts: Mapping[str, Any]) -> str:
-    """The line a run begins with."""
-    return f"run {run_dir}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+    """The lines that a run begins with: where it lies, and what it trains."""
+    start = facts.get("iteration", 0)
+    where = f"run {run_dir}" + (f", from iteration {start:,}" if start else "")
+    shown = {name.replace("_", " "): value for name, value in facts.items() if name != "iteration"}
+    return f"{where}\n{text(shown)}"
 
 
-def measures(cost: float, error: float, rate: float, left: float) -> list[str]:
-    """The numbers of a progress line; those that are not known yet are left out."""
-    parts = known(cost=cost, error=error)
-    if math.isfinite(rate):
+def measures(iteration: int, cost: float, error: float, rate: float, left: float) -> list[str]:
+    """The parts of a progress line; numbers that are not known yet are left out."""
+    parts = [f"iteration {iteration:,}", *known(cost=cost, error=error)]
+    if iteration > 1 and math.isfinite(rate):  # the first iteration warms up: it says nothing about the others
         parts.append(f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s")
-    if math.isfinite(left):
-        parts.append(f"at most {duration(left)} left")
+        if math.isfinite(left):
+            parts.append(f"at most {duration(left)} left")
     return parts
 
 
@@ -188,8 +191,8 @@ def ending(result: Result) -> list[str]:
     if result.solved:
         outcome = f"solved {result.task} at iteration {result.iterations:,} after {duration(result.seconds)}"
     else:
-        why = ": ".join(filter(None, [_ENDS.get(result.status, result.status), result.reason]))
-        outcome = f"{why} (iteration {result.iterations:,}, after {duration(result.seconds)})"
+        why = f"{_ENDS.get(result.status, '')}{result.reason or result.status}"
+        outcome = f"{why} ({result.iterations:,} iterations in {duration(result.seconds)})"
     rows = [("result", outcome)]
     if scores := known(**result.metric, loss=result.loss):
         rows.append(("scores", ", ".join(scores)))

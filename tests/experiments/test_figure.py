@@ -1,0 +1,82 @@
+"""The figure of a run."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import figure, rundir
+from experiments.errors import RunError
+from experiments.figure import Caption
+
+ROOT = Path(__file__).parents[2]
+
+CAPTION = Caption("TPTT on temporal, T = 30, seed 1", "solved", {"error": 0.75}, solved_at=100)
+
+
+def lines(count: int, names: int = 2, **changes: Any) -> list[dict[str, Any]]:
+    """A log of `count` checks."""
+    return [
+        {
+            "iteration": 100 * (n + 1),
+            "loss": 1 / (n + 1),
+            "grad_norms": {f"layer{i}/W_xh": 0.1 * i for i in range(names)},
+            "error": 0.5,
+            "scores": {"error": 0.5, "error_abs": 0.6},
+            "spectral_radius": {"W_hh": 1.0},
+        }
+        | changes
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [],
+        lines(1),
+        lines(3),
+        lines(500),
+        lines(3, names=12),
+        lines(3, loss=None, grad_norms={"W_hh": None}),
+        lines(3, loss=0.0, grad_norms={"W_hh": 0.0}),
+        lines(3, spectral_radius={}),
+        [{"iteration": 10, "loss": 1.0, "grad_norms": {}}],
+    ],
+    ids=["empty", "one", "three", "many", "names", "null", "zero", "no radii", "no check"],
+)
+def test_any_log_is_drawn(log: list[dict[str, Any]]) -> None:
+    """Warnings are errors here: no empty logarithmic axis, no glyph that is missing."""
+    png = figure.render(log, CAPTION)
+    assert png.startswith(b"\x89PNG\r\n")
+    width, height = struct.unpack(">II", png[16:24])
+    assert width > height > 500
+    assert figure.render(log, CAPTION) == png
+
+
+def test_it_is_written_into_the_run(tmp_path: Path) -> None:
+    run, lock = rundir.create(tmp_path, "a", {})
+    with lock:
+        run.metrics.write_text('{"iteration": 10, "loss": 1.0}\n{"iteration": 20, "lo')
+        path = figure.draw(run, CAPTION)
+        assert path == run.path / "figures" / "training.png"
+        assert path.stat().st_size > 1000
+        run.metrics.write_text('{"iteration": 10\n{}\n')
+        with pytest.raises(RunError, match="damaged in line 1"):
+            figure.draw(run, CAPTION)
+
+
+def test_drawing_leaves_the_global_state_of_matplotlib_alone() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from experiments import figure\n"
+        "figure.render([], figure.Caption('a', 'b', {}))\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
