@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +27,8 @@ Results go to standard output, progress and errors to standard error.
 
 exit codes: 0 finished (whether solved or not), 1 a check failed, 2 bad input, 3 diverged,
             130 interrupted (`python cli.py resume RUN` goes on)
-environment: MINIGRAD_KERNELS=reference|fused|auto chooses the kernels, NO_COLOR turns colours off\
+environment: MINIGRAD_KERNELS=reference|fused|auto chooses the kernels, NO_COLOR turns colours off,
+             OPENBLAS_NUM_THREADS sets the threads of NumPy's matrix products (default here: 1)\
 """
 
 
@@ -157,6 +159,10 @@ COMMANDS: dict[str, options.Command] = {
 
 def main(argv: list[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
+    # The products here are small: a second thread of the matrix library costs more than it brings, most of all on a
+    # busy machine, and with a fixed number of threads a run does not depend on how many cores there are.
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
     name = f"cli.py {argv[0]}" if argv and argv[0] in COMMANDS else "cli.py"
     return exits.guard(name, lambda: run(argv))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SUMMARIES: dict[str, str] = {
     "bptt": "backpropagation through time: the gradient of the loss, over the whole sequence or carried windows",
     "tptt": "target propagation through time (Manchev & Spratling 2020), W_xh by backpropagation",
-    "tptthx": "TPTT with the local rule for W_xh too (the paper's appendix A): nothing is backpropagated",
+    "tptthx": "TPTT with the local rule for W_xh too (the paper's appendix A): no gradient passes through time",
 }
 """Every method and what it does, readable without importing one."""
 

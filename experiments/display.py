@@ -51,9 +51,11 @@ class PlainDisplay:
         self._clock = clock
         self._last = -math.inf
         self._pending = ""
+        self._total: int | None = None
 
     def started(self, run_dir: Path, facts: Mapping[str, Any]) -> None:
         """Name the run and what it trains."""
+        self._total = facts.get("max_iterations")
         self.note(heading(run_dir, facts))
 
     def note(self, line: str) -> None:
@@ -64,7 +66,8 @@ class PlainDisplay:
         self, iteration: int, cost: float, error: float, iterations_per_second: float, seconds_left: float
     ) -> None:
         """Take note of where the run is; writes a line when the last one is old enough."""
-        self._pending = "  ".join(measures(iteration, cost, error, iterations_per_second, seconds_left))
+        parts = measures(iteration, self._total, cost, error, iterations_per_second, seconds_left)
+        self._pending = "  ".join(parts)
         if self._clock() - self._last >= self._every:
             self._flush()
 
@@ -97,7 +100,7 @@ class LiveDisplay:
         self.note(heading(run_dir, facts))
         self._total = facts.get("max_iterations")
         # No refreshing thread and no detour of what others print: the training loop keeps the processor to itself.
-        quiet = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
+        quiet: dict[str, Any] = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
         self._live = Live(self._line(["preparing"]), console=self._console, **quiet)
         self._live.start(refresh=True)
 
@@ -110,9 +113,8 @@ class LiveDisplay:
     ) -> None:
         """Draw where the run is; for at most ten calls a second."""
         if self._live is not None:
-            where, *rest = measures(iteration, cost, error, iterations_per_second, seconds_left)
-            total = f" of {self._total:,}" if self._total else ""
-            self._live.update(self._line([f"{where}{total}", *rest]), refresh=True)
+            parts = measures(iteration, self._total, cost, error, iterations_per_second, seconds_left)
+            self._live.update(self._line(parts), refresh=True)
 
     def finished(self) -> None:
         """Leave the last state on the screen."""
@@ -126,8 +128,8 @@ class LiveDisplay:
         from rich.text import Text
 
         first, *rest = parts
-        words = [(first, "bold cyan"), *(f"  {part}" for part in rest)]
-        return Text.assemble(*words, no_wrap=True, overflow="ellipsis")
+        line = Text(first, style="bold cyan", no_wrap=True, overflow="ellipsis")
+        return line.append("".join(f"  {part}" for part in rest), style="not bold default")
 
 
 def suited() -> Display:
@@ -144,13 +146,14 @@ def heading(run_dir: Path, facts: Mapping[str, Any]) -> str:
     return f"{where}\n{text(shown)}"
 
 
-def measures(iteration: int, cost: float, error: float, rate: float, left: float) -> list[str]:
-    """The parts of a progress line; numbers that are not known yet are left out."""
-    parts = [f"iteration {iteration:,}", *known(cost=cost, error=error)]
+def measures(iteration: int, total: int | None, cost: float, error: float, rate: float, left: float) -> list[str]:
+    """The parts of a progress line; numbers that are not known yet are left out. `left` is the time to the total."""
+    where = f"iteration {iteration:,}" + (f" of {total:,}" if total else "")
+    parts = [where, *known(cost=cost, error=error)]
     if iteration > 1 and math.isfinite(rate):  # the first iteration warms up: it says nothing about the others
         parts.append(f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s")
         if math.isfinite(left):
-            parts.append(f"at most {duration(left)} left")
+            parts.append(f"{duration(left)} left")
     return parts
 
 

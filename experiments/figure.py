@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def render(lines: Sequence[Line], caption: Caption) -> bytes:
     figure = Figure(figsize=(11, 7), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(2, 2, sharex=True)
-    figure.subplots_adjust(left=0.065, right=0.98, top=0.84, bottom=0.08, hspace=0.24, wspace=0.16)
+    figure.subplots_adjust(left=0.06, right=0.945, top=0.855, bottom=0.075, hspace=0.24, wspace=0.15)
     (cost, error), (gradients, radii) = grid
     colours = _colours(lines)
     _cost(cost, lines)
@@ -83,8 +84,8 @@ def render(lines: Sequence[Line], caption: Caption) -> bytes:
         _dress(axes)
     for axes in grid[1]:
         axes.set_xlabel("iteration", color=INK)
-    figure.text(0.065, 0.955, caption.title, fontsize=14, fontweight="bold", color=INK)
-    figure.text(0.065, 0.92, caption.outcome, fontsize=10.5, color=INK)
+    figure.text(0.06, 0.955, caption.title, fontsize=14, fontweight="bold", color=INK)
+    figure.text(0.06, 0.92, caption.outcome, fontsize=10.5, color=INK)
     return _png(figure)
 
 
@@ -127,20 +128,26 @@ def _cost(axes: Axes, lines: Sequence[Line]) -> None:
     """Training cost; of many points also their running median."""
     x, y = _series(lines, "loss")
     axes.set_title("training cost", **_TITLE)
-    width = len(y) // 40
-    if width < 3:
-        _plot(axes, x, y, color=COLOURS[0])
-    else:
+    middle_x, middle_y = _running_median(x, y, len(y) // 40)
+    if len(middle_y) < len(y):
         axes.plot(x, y, color=COLOURS[0], linewidth=0.6, alpha=0.35)
-        middle = np.lib.stride_tricks.sliding_window_view(y, width)
-        offset = (width - 1) // 2
-        axes.plot(x[offset : offset + len(middle)], np.median(middle, axis=1), color=COLOURS[0], linewidth=1.8)
+    _plot(axes, middle_x, middle_y, color=COLOURS[0])
     _log_scale(axes, y)
+
+
+def _running_median(x: Any, y: Any, width: int) -> tuple[Any, Any]:
+    """Median of `width` neighbours, at the middle of their places; the curve itself where that smoothes nothing."""
+    if width < 3:
+        return x, y
+    windows = np.lib.stride_tricks.sliding_window_view(y, width)
+    first = (width - 1) // 2
+    return x[first : first + len(windows)], np.median(windows, axis=1)
 
 
 def _error(axes: Axes, lines: Sequence[Line], caption: Caption) -> None:
     """Validation scores with their chance levels."""
     names = _names(lines, "scores")
+    beside = axes.get_yaxis_transform()  # x in parts of the panel, y in numbers of the axis
     axes.set_title("validation error", **_TITLE)
     for i, name in enumerate(names):
         style = {"color": COLOURS[1 + i % (len(COLOURS) - 1)]}
@@ -148,12 +155,9 @@ def _error(axes: Axes, lines: Sequence[Line], caption: Caption) -> None:
         _plot(axes, x, y, label=_label(name), **style)
         if name in caption.chance:
             axes.axhline(caption.chance[name], linewidth=0.9, linestyle=(0, (5, 3)), zorder=1, **style)
-            axes.annotate(
-                "chance", (0.995, caption.chance[name]), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-                fontsize=8.5, xytext=(0, 1.5), textcoords="offset points", **style,
-            )  # fmt: skip
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.1)
+            axes.text(1.008, caption.chance[name], "chance", transform=beside, va="center", fontsize=8.5, **style)
+    tops = [top for top in (axes.dataLim.y1, *caption.chance.values()) if math.isfinite(top) and top > 0]
+    axes.set_ylim(0, 1.08 * max(tops, default=1.0))
     if caption.solved_at is not None:
         axes.axvline(caption.solved_at, color=COLOURS[2], linewidth=1.2, zorder=1)
         axes.annotate(
@@ -167,12 +171,12 @@ def _error(axes: Axes, lines: Sequence[Line], caption: Caption) -> None:
 def _named(
     axes: Axes, lines: Sequence[Line], key: str, title: str, styles: Mapping[str, Mapping[str, Any]], log: bool = False
 ) -> None:
-    """One curve for every name below a key of the log."""
+    """One curve for every name below a key of the log; of very many points their running median."""
     axes.set_title(title, **_TITLE)
     names, values = _names(lines, key), [np.empty(0)]
     for name in names:
         x, y = _series(lines, key, name)
-        _plot(axes, x, y, label=_label(name), **styles[name])
+        _plot(axes, *_running_median(x, y, len(y) // 100), label=_label(name), **styles[name])
         values.append(y)
     if log:
         _log_scale(axes, np.concatenate(values))
@@ -189,30 +193,48 @@ def _plot(axes: Axes, x: Any, y: Any, **style: Any) -> None:
 
 
 def _log_scale(axes: Axes, values: Any) -> None:
-    """A logarithmic axis, where there is something positive to show on it."""
-    if (values > 0).any():
-        axes.set_yscale("log", nonpositive="mask")
+    """A logarithmic axis, if what is positive spans enough for one; plain numbers on it if it does not span much."""
+    from matplotlib.ticker import FuncFormatter
+
+    positive = values[values > 0]
+    if not len(positive):
+        return
+    low, high = positive.min(), positive.max()
+    if high < 2 * low:  # noise around one value should look like it
+        axes.set_ylim(0.7 * low, 1.3 * high)
+        return
+    axes.set_yscale("log", nonpositive="mask")
+    if high < 100 * low:
+        for side in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            side(FuncFormatter(lambda value, _: _round_number(value)))
+
+
+def _round_number(value: float) -> str:
+    """1, 2, 3 and 5 times a power of ten as plain numbers, nothing for the ticks between."""
+    digit = round(value / 10 ** math.floor(math.log10(value)), 6)
+    return f"{value:g}" if digit in (1, 2, 3, 5) else ""
 
 
 def _label(name: str) -> str:
-    """A name as the papers set it: layer0/W_hh as W with index hh, and the layer."""
+    """A name as the papers set it: layer0/W_hh as W with index hh and the layer above it."""
     layer, _, symbol = name.rpartition("/")
     head, _, index = symbol.partition("_")
-    is_symbol = len(head) == 1 and index and "_" not in index
-    symbol = f"${head}_{{{index}}}$" if is_symbol else symbol.replace("_", " ")
-    return f"{symbol} {layer}" if layer else symbol
+    if len(head) == 1 and index.isalnum():
+        above = f"^{{({layer.removeprefix('layer')})}}" if layer else ""
+        return f"${head}_{{{index}}}{above}$"
+    return f"{symbol} {layer}".strip().replace("_", " ")
 
 
 _TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "color": INK, "pad": 6}
 
 
 def _legend(axes: Axes, count: int) -> None:
-    """Names in a row above the panel, out of the curves' way; many names in several rows within it."""
-    style: dict[str, Any] = {"frameon": False, "handlelength": 1.3, "handletextpad": 0.4, "columnspacing": 0.9}
-    if count <= len(COLOURS):
-        axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.985), ncols=count, fontsize=9, borderaxespad=0, **style)
-    else:
-        axes.legend(loc="upper right", ncols=4, fontsize=7.5, **style | {"frameon": True, "framealpha": 0.8})
+    """Names above the panel, out of the curves' way, seven or fewer a row."""
+    rows = -(-count // len(COLOURS))
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 0.99), ncols=-(-count // rows), fontsize=9 if rows < 3 else 7,
+        frameon=False, handlelength=1.1, handletextpad=0.4, columnspacing=0.9, labelspacing=0.2, borderaxespad=0,
+    )  # fmt: skip
 
 
 def _dress(axes: Axes) -> None:
@@ -224,5 +246,5 @@ def _dress(axes: Axes) -> None:
     axes.tick_params(colors=INK, labelsize=9, which="both", color=FAINT)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

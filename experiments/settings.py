@@ -16,7 +16,7 @@ class Settings:
 
     task: str = "temporal"
     """Name of the task."""
-    length: int = 30
+    length: int = 60
     """Length T of its sequences, in steps."""
     cell: Literal["srn", "gru", "lstm", "antisymmetric"] = "srn"
     """Recurrent cell."""

@@ -95,11 +95,11 @@ class Operation:
     """
 
     def __init__(self, forward: Callable[..., Forward]) -> None:
-        self.name = forward.__name__
+        self.name = forward.__name__.lstrip("_")
         self.forward = forward
         self.rule: Callable[..., Sequence[Any]] | None = None
         self.__doc__ = forward.__doc__
-        self.__name__ = forward.__name__
+        self.__name__ = self.name
 
     def vjp(self, rule: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
         """Decorator that binds the rule of the vector-Jacobian product."""
@@ -208,7 +208,8 @@ class Tape:
             target: a tensor of this tape; a single number unless `seed` is given.
             sources: a tensor, or tensors in a dict, list or tuple; only what lies between them and the target is
                 walked.
-            seed: cotangent of the target, in its shape and dtype (default: one).
+            seed: cotangent of the target, in its shape and dtype (default: one); it becomes read-only, as it may be
+                part of the answer.
 
         Returns:
             Read-only gradient arrays in the structure, shapes and dtypes of `sources`; zeros where nothing leads from a
@@ -245,7 +246,7 @@ class Tape:
             raise ValueError(
                 f"the seed has shape {shape} and dtype {dtype}, the target {target.shape} and {target.dtype}"
             )
-        return seed
+        return frozen(seed)
 
     def _backward(self, target: Tensor, sources: set[int], seed: Array) -> dict[int, Array]:
         """Walk the tape from the target back to the sources; gradients by index."""

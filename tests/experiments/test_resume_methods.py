@@ -1,0 +1,58 @@
+"""Every method of the registry goes on after a kill as if there had been none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import algorithms
+from experiments import build, loop
+from experiments.build import Parts
+from experiments.settings import Settings
+from tests.experiments import toy
+
+OPTIMIZERS = ("sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta")
+CASES = [
+    *((name, {}) for name in algorithms.names()),
+    *(("bptt", {"optimizer": optimizer}) for optimizer in OPTIMIZERS),
+    ("tptt", {"noise": 0.1, "p_g": 0.5}),
+    ("tptt", {"feedback": "transpose"}),
+]
+
+
+class Killed(BaseException):
+    """Ends a process, as far as a test in the same process can."""
+
+
+def mortal(number: int) -> Any:
+    """Parts whose method does not survive step `number`."""
+
+    def assemble(settings: Settings, name: str, config: Any = None) -> Parts:
+        parts, steps = build.assemble(settings, name, config), 0
+
+        def step(*arguments: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps > number:  # one more is tried before the run begins
+                raise Killed
+            return parts.method.step(*arguments)
+
+        return replace(parts, method=replace(parts.method, step=step))
+
+    return assemble
+
+
+@pytest.mark.parametrize(("name", "changes"), CASES, ids=str)
+def test_killed_and_resumed(tmp_path: Path, name: str, changes: dict[str, Any]) -> None:
+    method = algorithms.method(name)
+    config = method.config(**{**method.defaults, **changes})
+    settings = toy.settings(tmp_path, task="temporal", length=10, hidden=7, max_iterations=30)
+    whole = loop.train(settings, name, config, loop.Quiet(), draw=False).run
+    with pytest.raises(Killed):
+        loop.train(settings, name, config, loop.Quiet(), assemble=mortal(18), draw=False)
+    (cut,) = set(tmp_path.iterdir()) - {whole}
+    loop.resume(cut, loop.Quiet(), draw=False)
+    assert toy.outcome(cut) == toy.outcome(whole)
