@@ -5,12 +5,14 @@ Legend of shapes: T time steps, B sequences side by side, D input size, O output
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 Split = Literal["train", "valid", "test"]
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """One minibatch of host arrays, time-major."""
 
     x: Any

@@ -47,11 +47,13 @@ def make_task(settings: Settings) -> Task:
     """The task that the settings name.
 
     Raises:
-        InputError: if there is no such task, or not at this length.
+        InputError: if there is no such task, or not at this length or with these options.
     """
     from datasets import synthetic
 
-    return synthetic.make(settings.task, settings.length)
+    truth = {"true": True, "false": False}
+    options = {name: truth.get(value.lower(), value) for name, value in settings.task_options.items()}
+    return synthetic.make(settings.task, settings.length, **options)
 
 
 def make_model(settings: Settings, task: Task) -> Any:

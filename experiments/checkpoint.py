@@ -140,5 +140,5 @@ def _digest(content: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
-        digest.update(memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B") if array.size else b"")
+        digest.update(array.tobytes())
     return digest.hexdigest()

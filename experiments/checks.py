@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def batch_on_device(parts: Parts, split: Split, index: int, size: int) -> Batch:
     batch = parts.task.batch(settings.seed, split, index, size, settings.dtype)
     if settings.device == "cpu":
         return batch
-    return batch._replace(x=to_device(batch.x, settings.device), y=to_device(batch.y, settings.device))
+    return replace(batch, x=to_device(batch.x, settings.device), y=to_device(batch.y, settings.device))
 
 
 def score(parts: Parts, params: Params, split: Split, first: int, size: int) -> dict[str, float]:

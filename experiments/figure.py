@@ -150,7 +150,7 @@ def _error(axes: Axes, lines: Sequence[Line], caption: Caption) -> None:
     beside = axes.get_yaxis_transform()  # x in parts of the panel, y in numbers of the axis
     axes.set_title("validation error", **_TITLE)
     for i, name in enumerate(names):
-        style = {"color": COLOURS[1 + i % (len(COLOURS) - 1)]}
+        style: dict[str, Any] = {"color": COLOURS[1 + i % (len(COLOURS) - 1)]}
         x, y = _series(lines, "scores", name)
         _plot(axes, x, y, label=_label(name), **style)
         if name in caption.chance:

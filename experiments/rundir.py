@@ -115,6 +115,10 @@ class Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let others write."""
         os.close(self._file)
 
 
@@ -138,17 +142,22 @@ def create(parent: Path, stem: str, config: Mapping[str, Any]) -> tuple[Run, Loc
     Raises:
         RunError: if it cannot be written; then nothing of it is left.
     """
-    temporary = parent / f".{stem}-{os.getpid()}-{secrets.token_hex(4)}{files.TEMPORARY}"
+    path = parent / f".{stem}-{os.getpid()}-{secrets.token_hex(4)}{files.TEMPORARY}"
+    held = None
     try:
-        temporary.mkdir(parents=True)
-        lock = Lock(temporary)
-        _fill(Run(temporary), config)
-        run = Run(_rename_to_free(temporary, parent / stem))
+        path.mkdir(parents=True)
+        held = Lock(path)
+        _fill(Run(path), config)
+        path = _rename_to_free(path, parent / stem)
         files.sync_folder(parent)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except BaseException as error:
+        if held is not None:
+            held.release()
+        shutil.rmtree(path, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
         raise RunError(f"cannot make a run directory in {parent} ({cause(error)}): use another --runs-dir") from error
-    return run, lock
+    return Run(path), held
 
 
 def _fill(run: Run, config: Mapping[str, Any]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from minigrad.errors import InputError
+
+MOST = 2**53
+"""Largest whole number that JSON readers everywhere keep exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,8 @@ class Settings:
     """Name of the task."""
     length: int = 60
     """Length T of its sequences, in steps."""
+    task_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the task itself, such as jitter false (adding) or t2 paper (temporal)."""
     cell: Literal["srn", "gru", "lstm", "antisymmetric"] = "srn"
     """Recurrent cell."""
     activation: Literal["tanh", "sigmoid", "relu", "linear"] = "tanh"
@@ -51,16 +57,16 @@ class Settings:
     runs_dir: Path = Path("runs")
     """Folder in which run directories are made."""
     data_dir: Path | None = None
-    """Folder of downloaded data (default: the user's cache folder)."""
+    """Folder of downloaded data; None: the user's cache folder."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for field in fields(self):
-            value, hint = getattr(self, field.name), hints[field.name]
+        for entry in fields(self):
+            value, hint = getattr(self, entry.name), hints[entry.name]
             if get_origin(hint) is Literal:
-                one_of(field.name, value, get_args(hint))
+                one_of(entry.name, value, get_args(hint))
             elif hint is int:
-                _whole_number(field.name, value, least=0 if field.name == "seed" else 1)
+                _whole_number(entry.name, value, least=0 if entry.name == "seed" else 1)
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -77,3 +83,5 @@ def _whole_number(name: str, value: Any, least: int) -> None:
         raise InputError(f"{name} must be a whole number, got {value!r}")
     if value < least:
         raise InputError(f"{name} must be at least {least}, got {value}")
+    if value > MOST:
+        raise InputError(f"{name} must be at most {MOST:,}, got {value:,}")

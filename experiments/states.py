@@ -44,9 +44,8 @@ def owned(value: Any) -> Any:
         old = fields_of(value)
         new = owned(old)
         return value if new is old else type(value)(**new)
-    if hasattr(value, "__array_namespace__") and not value.flags.c_contiguous:
-        return value.copy(order="C")
-    return value
+    flags = getattr(value, "flags", None)  # of a CuPy array
+    return value if flags is None or flags.c_contiguous else value.copy(order="C")
 
 
 @dataclass

@@ -7,6 +7,7 @@ of the array API standard, which NumPy 2, CuPy 14 and array-api-strict share.
 
 from __future__ import annotations
 
+import re
 from math import prod
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -69,8 +70,7 @@ def check_device(device: str) -> None:
     """Raise InputError unless arrays can be put on `device` (`cpu`, `cuda` or `cuda:N`) on this machine."""
     if device == "cpu":
         return
-    name, _, number = device.partition(":")
-    if name != "cuda" or (number and not number.isdigit()):
+    if not re.fullmatch(r"cuda(:[0-9]+)?", device):
         raise InputError(f"unknown device {device!r}: use cpu, cuda or cuda:N")
     try:
         import cupy  # type: ignore[import-not-found, unused-ignore]
@@ -82,8 +82,13 @@ def check_device(device: str) -> None:
         count = int(cupy.cuda.runtime.getDeviceCount())
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise InputError(f"device {device} is not usable ({error}): use --device cpu") from None
-    if int(number or 0) >= count:
+    if _number(device) >= count:
         raise InputError(f"device {device} does not exist: this machine has {count} GPU(s); use --device cpu")
+
+
+def _number(device: str) -> int:
+    """N of `cuda:N`, 0 of `cuda`."""
+    return int(device.partition(":")[2] or 0)
 
 
 def to_device(array: Array, device: str) -> Array:
@@ -97,7 +102,7 @@ def to_device(array: Array, device: str) -> Array:
         return to_numpy(array)
     import cupy
 
-    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+    with cupy.cuda.Device(_number(device)):
         return cupy.asarray(array)
 
 

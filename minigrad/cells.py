@@ -177,7 +177,7 @@ class GRU:
         r = ops.sigmoid(u_r + v_r)
         z = ops.sigmoid(u_z + v_z)
         n = ops.tanh(u_n + r * v_n)
-        return n + z * (h - n)
+        return n - z * (n - h)
 
     def unroll(self, p: Params, x: Array, h0: Array) -> Array:
         """Step by step."""
@@ -270,7 +270,7 @@ class Antisymmetric:
         u_z, u_h = ops.split(u, 2)
         W = p["W_hh"]
         v = ops.matmul(h, W) - ops.matmul(h, ops.transpose(W)) - self.gamma * h
-        return h + self.epsilon * (ops.sigmoid(u_z + v) * ops.tanh(u_h + v))
+        return self.epsilon * (ops.sigmoid(u_z + v) * ops.tanh(u_h + v)) + h
 
     def unroll(self, p: Params, x: Array, h0: Array) -> Array:
         """Step by step."""

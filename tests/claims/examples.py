@@ -216,6 +216,9 @@ def nets(**fixed: Any) -> st.SearchStrategy[Net]:
     return st.builds(Net, **fields)
 
 
+bounded = nets(activation=st.sampled_from(["tanh", "sigmoid"]))
+"""Networks whose states cannot grow without limit while they learn."""
+
 rates = st.sampled_from([0.1, 0.01, 1.0, 10.0])
 """alpha_i."""
 

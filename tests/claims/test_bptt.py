@@ -30,9 +30,10 @@ optimizers = st.sampled_from(["sgd", "momentum", "nag", "adagrad", "adam"])
 def test_c1_frozen(net: Net, optimizer: str, data: st.DataObject) -> None:
     """C1 Frozen parameters do not move by a bit, and the others move as if nothing were frozen (read-out only, ...)."""
     frozen = data.draw(st.sets(st.sampled_from(list(net.params))), label="frozen")
-    one, all_of_it = (bptt.Config(lr=0.01, optimizer=optimizer, frozen=names) for names in (tuple(frozen), ()))
-    a, info = net.step(bptt, one, net.start(bptt, one))
-    b, _ = net.step(bptt, all_of_it, net.start(bptt, all_of_it))
+    config = bptt.Config(lr=0.01, optimizer=optimizer, frozen=tuple(frozen))
+    free = bptt.Config(lr=0.01, optimizer=optimizer)
+    a, info = net.step(bptt, config, net.start(bptt, config))
+    b, _ = net.step(bptt, free, net.start(bptt, free))
     assert set(info.grads) == set(net.params) - frozen
     for name in net.params:
         assert_array_equal(a.params[name], net.params[name] if name in frozen else b.params[name])
@@ -83,7 +84,7 @@ def test_c3_one_window(net: Net, extra: int) -> None:
 def test_c3_shorter_windows(net: Net, length: int) -> None:
     """C3 Shorter windows lose exactly what flows back over their borders: (dE after one / dh) (dh / dw before it)."""
     found, whole = windows(net, length), net.bptt(lr=0.0).grads
-    p, model, (x, y) = net.params, net.model, net.batch[:2]
+    p, model, x, y = net.params, net.model, net.batch.x, net.batch.y
     states = np.concatenate([net.h_0[None], model.unroll(p, x, net.h_0)])
     for end in range(length, net.T, length):
         with Tape() as tape:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from tests.claims.examples import (
     Net,
     assert_close,
     assert_first_order,
+    bounded,
     for_all,
     kernels_set,
     nets,
@@ -45,10 +47,11 @@ G_NAMES = ("V_hh", "c_h")
 
 linear = nets(activation="linear")
 smooth = nets(activation=st.sampled_from(sorted(BENT)))
+optimizers = st.sampled_from(["nag", "sgd", "momentum", "adagrad"])
 either_dtype = st.sampled_from(["float64", "float32"])
 
 
-def mild(**fixed: object) -> st.SearchStrategy[Net]:
+def mild(**fixed: Any) -> st.SearchStrategy[Net]:
     """Networks whose transition can be undone without loss of accuracy, W_hh being far from singular (`invertible`)."""
     return nets(**({"T": st.integers(2, 6), "H": st.integers(1, 6), "gain": 0.5} | fixed))
 
@@ -153,7 +156,7 @@ def test_t2_g_is_no_inverse(net: Net) -> None:
     p = {**net.all_params, "W_hh": invertible(net)}
     x, h = rng.standard_normal((200, net.D)), rng.standard_normal((200, net.H))
     f = tptt.F(p, x @ p["W_xh"], h, "linear")
-    # The V_hh and c_h that undo W_hh and b_h leave x W_xh (I + V_hh),
+    # The V_hh and c_h that undo W_hh and b_h leave x W_xh (I + V_hh), zero for special weights only,
     inverse = np.linalg.inv(p["W_hh"])
     q = {**p, "V_hh": inverse, "c_h": -p["b_h"] @ inverse}
     left = tptt.G(q, x @ p["W_xh"], f, "linear") - h
@@ -333,7 +336,7 @@ class Silence:
         return np.zeros(shape)
 
 
-@for_all(net=nets(), seed=st.integers(0, 99))
+@for_all(net=bounded, seed=st.integers(0, 99))
 def test_t7_no_noise(net: Net, seed: int) -> None:
     """T7 sigma = 0, or noise that happens to be zero, is Eq. 9 without noise; small noise changes little."""
     plain = net.tptt(noise=0.0)
@@ -341,7 +344,7 @@ def test_t7_no_noise(net: Net, seed: int) -> None:
     faint = net.tptt(noise=1e-9, rng=np.random.default_rng(seed))
     assert set(plain.grads) == set(silent.grads) == set(faint.grads)
     for name, g in plain.grads.items():
-        assert_close(silent.grads[name], g, size=1 + norm(plain.arrays["h"]) ** 2)
+        assert_close(silent.grads[name], g)
         assert norm(faint.grads[name] - g) <= 1e-6 * (1 + norm(g))
 
 
@@ -366,14 +369,7 @@ def warm(net: Net, config: tptt.Config) -> tptt.State:
     return net.step(tptt, both, net.start(tptt, both))[0]
 
 
-phases = {
-    "net": nets(activation=st.sampled_from(["tanh", "sigmoid"])),
-    "hx": st.booleans(),
-    "optimizer": st.sampled_from(["nag", "sgd", "momentum", "adagrad"]),
-}
-
-
-@for_all(**phases)
+@for_all(net=bounded, hx=st.booleans(), optimizer=optimizers)
 def test_t8_phases_keep_to_themselves(net: Net, hx: bool, optimizer: str) -> None:
     """T8 Learning G leaves F, W_xh, the readout and h alone, learning F leaves V_hh and c_h alone, to the last bit."""
     config = tptt.Config(p_g=1.0, w_xh="local" if hx else "bptt", optimizer=optimizer)
@@ -388,7 +384,7 @@ def test_t8_phases_keep_to_themselves(net: Net, hx: bool, optimizer: str) -> Non
         assert_array_equal(info.arrays["h"], net.bptt(state.params).arrays["h"])
 
 
-@for_all(**phases)
+@for_all(net=bounded, hx=st.booleans(), optimizer=optimizers)
 def test_t8_both_phases(net: Net, hx: bool, optimizer: str) -> None:
     """T8 One iteration is a G phase and then an F phase on the same batch, bit for bit."""
     config = tptt.Config(w_xh="local" if hx else "bptt", optimizer=optimizer)
@@ -403,7 +399,7 @@ def test_t8_both_phases(net: Net, hx: bool, optimizer: str) -> None:
     assert_array_equal(learnt_f.arrays["targets"], whole.arrays["targets"])
 
 
-@for_all(net=nets(), alpha_i=rates, alpha_g=st.sampled_from([0.1, 0.001]))
+@for_all(net=bounded, alpha_i=rates, alpha_g=st.sampled_from([0.1, 0.001]))
 def test_t8_targets_use_the_new_g(net: Net, alpha_i: float, alpha_g: float) -> None:
     """T8 Targets are those of Eqs. 3, 6 and 7 with the V_hh and c_h just learnt, and the states of before."""
     config = tptt.Config(alpha_i=alpha_i, alpha_g=alpha_g)
@@ -425,9 +421,10 @@ def test_t9_local_gradients(net: Net, alpha_i: float) -> None:
     info = net.tptt(alpha_i=alpha_i, w_xh="local")
     h = info.arrays["h"]
     d = 2 / (net.B * net.H) * (h - info.arrays["targets"]) * SLOPE[net.activation](net.arguments(net.params, h))
-    assert_close(info.grads["W_hh"], np.einsum("tbi,tbj->ij", net.before(h), d))
-    assert_close(info.grads["b_h"], d.sum(axis=(0, 1)))
-    assert_close(info.grads["W_xh"], np.einsum("tbi,tbj->ij", net.batch.x, d))
+    size = 1 + norm(d) * norm(h)
+    assert_close(info.grads["W_hh"], np.einsum("tbi,tbj->ij", net.before(h), d), size=size)
+    assert_close(info.grads["b_h"], d.sum(axis=(0, 1)), size=size)
+    assert_close(info.grads["W_xh"], np.einsum("tbi,tbj->ij", net.batch.x, d), size=size)
 
 
 @for_all(net=nets(), noise=st.sampled_from([0.0, 0.3]))
@@ -462,7 +459,7 @@ def test_t9_published_sum(net: Net) -> None:
 
     def gradient(x: Array, g_sum: str) -> Array:
         config = tptt.Config(g_sum=g_sum)
-        batch = net.batch._replace(x=x)
+        batch = replace(net.batch, x=x)
         with kernels_set(net.twin):
             return tptt.step(config, net.model, net.start(tptt, config), batch, None)[1].grads["V_hh"]
 
@@ -507,12 +504,12 @@ def test_t11_reductions(net: Net, alpha_i: float, hx: bool) -> None:
     for reduction, factor in (("sum_h", net.H), ("sum", net.B * net.H)):
         found = net.tptt(reduction=reduction, **options).grads
         for name in ("W_hh", "b_h", "V_hh", "c_h", *(("W_xh",) if hx else ())):
-            assert_close(found[name], factor * mean[name], size=1e-3 * factor)
+            assert_close(found[name], factor * mean[name], size=factor)
         for name in ("W_hy", "b_y", *(() if hx else ("W_xh",))):
             assert_array_equal(found[name], mean[name])
 
 
-@for_all(net=phases["net"], hx=st.booleans(), frozen=st.sets(st.sampled_from(F_NAMES + G_NAMES)))
+@for_all(net=bounded, hx=st.booleans(), frozen=st.sets(st.sampled_from(F_NAMES + G_NAMES)))
 def test_c1_frozen(net: Net, hx: bool, frozen: set[str]) -> None:
     """C1 Frozen parameters do not move by a bit; freezing those of F leaves all other gradients as they are."""
     options = {"w_xh": "local" if hx else "bptt"}
@@ -537,7 +534,7 @@ def test_t12_frozen_transition() -> None:
     model = Model.make(input_size=task.input_size, hidden=H, output_size=task.output_size)
     start = model.init(stream(1, "init"), "orthogonal", "float32")
 
-    def moved(**options: object) -> Array:
+    def moved(**options: Any) -> Array:
         config = tptt.Config(**options)
         state = tptt.init(config, model, dict(start), stream(1, "method"))
         norms = []

@@ -107,7 +107,8 @@ def test_a_task_is_a_value(name: str) -> None:
 @settings(deadline=None, max_examples=30)
 @given(length=st.integers(10, 120), seed=SEEDS)
 def test_the_label_is_the_order_of_the_two_symbols(name: str, options: dict[str, Any], length: int, seed: int) -> None:
-    x, y, *_ = make(name, length, **options).batch(seed, "train", 0, 50)
+    batch = make(name, length, **options).batch(seed, "train", 0, 50)
+    x, y = batch.x, batch.y
     tenths = (1, 4) if options else ORDER[name]
     symbols = x.argmax(axis=2)
     assert np.array_equal(x.sum(axis=2), np.ones(x.shape[:2]))
@@ -124,7 +125,8 @@ def test_the_label_is_the_order_of_the_two_symbols(name: str, options: dict[str,
 @settings(deadline=None, max_examples=30)
 @given(length=LENGTHS, seed=SEEDS)
 def test_the_last_symbol_of_a_permutation_is_the_first(length: int, seed: int) -> None:
-    x, y, *_ = make("permutation", length).batch(seed, "train", 0, 30)
+    batch = make("permutation", length).batch(seed, "train", 0, 30)
+    x, y = batch.x, batch.y
     symbols = x.argmax(axis=2)
     assert np.array_equal(x.sum(axis=2), np.ones(x.shape[:2]))
     assert np.array_equal(symbols[0], y)
@@ -136,7 +138,8 @@ def test_the_last_symbol_of_a_permutation_is_the_first(length: int, seed: int) -
 @settings(deadline=None, max_examples=30)
 @given(length=st.integers(10, 200), seed=SEEDS)
 def test_adding_asks_for_the_mean_of_two_numbers_in_the_first_half(jitter: bool, length: int, seed: int) -> None:
-    x, y, *_ = make("adding", length, jitter=jitter).batch(seed, "train", 0, 50)
+    batch = make("adding", length, jitter=jitter).batch(seed, "train", 0, 50)
+    x, y = batch.x, batch.y
     marks, numbers = x[:, :, 0], x[:, :, 1]
     steps = len(x)
     assert jitter or steps == length
@@ -152,7 +155,8 @@ def test_adding_asks_for_the_mean_of_two_numbers_in_the_first_half(jitter: bool,
 @settings(deadline=None, max_examples=30)
 @given(length=st.integers(2, 100), seed=SEEDS)
 def test_adding_sum_asks_for_the_sum_of_a_number_from_each_half(length: int, seed: int) -> None:
-    x, y, *_ = make("adding-sum", length).batch(seed, "train", 0, 50)
+    batch = make("adding-sum", length).batch(seed, "train", 0, 50)
+    x, y = batch.x, batch.y
     numbers, marks = x[:, :, 0], x[:, :, 1]
     np.testing.assert_array_equal((marks * numbers).sum(axis=0), y[:, 0])
     for b in range(50):
@@ -176,7 +180,8 @@ def test_every_position_and_symbol_is_equally_likely() -> None:
     size = 20_000
     for name, tenths in ORDER.items():
         task = make(name, 40)
-        x, y, *_ = task.batch(0, "train", 0, size)
+        batch = task.batch(0, "train", 0, size)
+        x, y = batch.x, batch.y
         symbols = x.argmax(axis=2)
         assert uniform_within_error(y, 0, task.output_size)
         assert uniform_within_error(symbols[symbols >= 2], 2, 6)

@@ -352,6 +352,24 @@ def test_a_finished_run_says_so(tmp_path: Path) -> None:
     assert toy.outcome(result.run) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "match"),
+    [
+        ("result.json", "{", r"result.json is damaged .*: delete it and resume"),
+        ("result.json", '{"format": 2}', "format 2, this program reads up to 1: update"),
+        ("result.json", '{"format": 1, "run": 3}', "result.json: run: 3 is no Path"),
+        ("config.json", '{"format": 2}', "format 2, this program reads up to 1: update"),
+    ],
+)
+def test_a_finished_run_whose_files_are_damaged_or_newer(tmp_path: Path, name: str, text: str, match: str) -> None:
+    run = train(tmp_path, max_iterations=10).run
+    if name != "result.json":
+        (run / "result.json").unlink()
+    (run / name).write_text(text)
+    with pytest.raises(RunError, match=match):
+        resume(run)
+
+
 def test_killed_between_the_last_checkpoint_and_the_result(tmp_path: Path) -> None:
     result = train(tmp_path)
     before = toy.outcome(result.run)

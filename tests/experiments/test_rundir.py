@@ -67,18 +67,24 @@ def test_processes_at_once_get_a_name_each(tmp_path: Path) -> None:
     assert sorted(names) == sorted(f"a-{n}" for n in range(1, 31))
 
 
-@pytest.mark.parametrize("call", ["mkdir", "open", "write", "fsync", "replace", "rename"])
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        *((call, number) for call in ("mkdir", "open", "write") for number in (1, 2)),
+        *(("fsync", 1), ("fsync", 3), ("replace", 1), ("rename", 1)),
+    ],
+)
 def test_a_directory_that_cannot_be_made_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
 ) -> None:
-    real, failed = getattr(os, call), False
+    real, calls = getattr(os, call), 0
 
     def failing(*args: Any, **options: Any) -> Any:
-        nonlocal failed
-        if failed:
-            return real(*args, **options)
-        failed = True
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*args, **options)
 
     parent = tmp_path / "runs"
     parent.mkdir()

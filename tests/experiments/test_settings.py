@@ -54,3 +54,15 @@ def test_importing_them_is_light() -> None:
     code = "import sys, experiments.settings; print([m for m in ('numpy', 'numba', 'rich') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_task_options_reach_the_task() -> None:
+    from experiments.build import make_task
+
+    plain = make_task(Settings(task="adding", length=200))
+    fixed = make_task(Settings(task="adding", length=200, task_options={"jitter": "false"}))
+    lengths = [fixed.batch(1, "train", i, 2).x.shape[0] for i in range(5)]
+    assert lengths == [200] * 5
+    assert {plain.batch(1, "train", i, 2).x.shape[0] for i in range(5)} != {200}
+    with pytest.raises(InputError, match="no option jiter"):
+        make_task(Settings(task="adding", task_options={"jiter": "false"}))

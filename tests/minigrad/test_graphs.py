@@ -180,7 +180,7 @@ class Graphs(RuleBasedStateMachine):
         if not x.value.ndim:
             return self.unary("linear", x)
         return multiple(
-            *(derived(part, x.value[i], (x, lambda d, i=i: d[:, i])) for i, part in enumerate(ops.unstack(x.tensor)))  # type: ignore[misc]
+            *(derived(part, x.value[i], (x, lambda d, i=i: d[:, i])) for i, part in enumerate(ops.unstack(x.tensor)))
         )
 
     @rule(target=nodes, x=nodes, y=nodes)
@@ -235,4 +235,4 @@ def _of(x: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def test_random_graphs() -> None:
-    run_state_machine_as_test(Graphs, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Graphs, settings=settings(max_examples=200, stateful_step_count=40, deadline=None))

@@ -91,7 +91,7 @@ def reducing(name: str, analytic: bool = True) -> list[Case]:
         "kept": {"keepdims": True},
     }
     return [
-        Case(name, lambda x, kw=kw: function(x, **kw), ((2, 3, 2),), analytic=analytic, label=label)  # type: ignore[misc]
+        Case(name, lambda x, kw=kw: function(x, **kw), ((2, 3, 2),), analytic=analytic, label=label)
         for label, kw in uses.items()
     ] + [Case(name, lambda x: function(x, 1), ((2, 3),), analytic=analytic, label="axis by position")]
 
@@ -126,8 +126,7 @@ def products() -> list[Case]:
         " b i , b -> b i ": ((2, 3), (2,)),
     }
     return [Case("matmul", ops.matmul, shapes, label=label) for label, shapes in pairs.items()] + [
-        Case("einsum", lambda *xs, s=s: ops.einsum(s, *xs), shapes, label=s)  # type: ignore[misc]
-        for s, shapes in sums.items()
+        Case("einsum", lambda *xs, s=s: ops.einsum(s, *xs), shapes, label=s) for s, shapes in sums.items()
     ]
 
 
@@ -139,14 +138,14 @@ def recurrences() -> list[Case]:
         cases += [
             Case(
                 "srn_unroll",
-                lambda u, h, W, act=act: ops.srn_unroll(u, h, W, activation=act),  # type: ignore[misc]
+                lambda u, h, W, act=act: ops.srn_unroll(u, h, W, activation=act),
                 ((4, 2, 3), (2, 3), (3, 3)),
                 analytic=smooth,
                 label=act,
             ),
             Case(
                 "srn_step",
-                lambda u, h, W, b, act=act: ops.srn_step(u, h, W, b, activation=act),  # type: ignore[misc]
+                lambda u, h, W, b, act=act: ops.srn_step(u, h, W, b, activation=act),
                 ((2, 2, 3), (2, 2, 3), (3, 3), (3,)),
                 analytic=smooth,
                 label=act,
@@ -172,7 +171,7 @@ CASES: list[Case] = [
     *unary("linear"),
     *unary("relu", analytic=False),
     *unary("abs", analytic=False),
-    *(Case("power", lambda x, n=n: ops.power(x, n), ((2, 3),), low=0.5, label=str(n)) for n in (0, 1, 2, 3, -1, 0.5)),  # type: ignore[misc]
+    *(Case("power", lambda x, n=n: ops.power(x, n), ((2, 3),), low=0.5, label=str(n)) for n in (0, 1, 2, 3, -1, 0.5)),
     Case("clip", lambda x: ops.clip(x, -0.5, 0.5), ((3, 4),), analytic=False),
     Case("clip", lambda x: ops.clip(x, low=-1, high=0.5), ((3, 4),), analytic=False, label="by name"),
     Case("where", lambda x, y, c: ops.where(c, x, y), ((2, 3), (2, 3)), (MASK,)),
@@ -188,7 +187,7 @@ CASES: list[Case] = [
     Case("sum", ops.sum, ((),), label="0d"),
     Case("sum", ops.sum, ((0, 2),), label="empty"),
     Case("sum", lambda x: ops.sum(x, axis=0), ((0, 2),), label="empty axis"),
-    *(Case("reshape", lambda x, s=s: ops.reshape(x, s), ((2, 6),), label=str(s)) for s in ((3, 4), (12,), (2, -1, 3))),  # type: ignore[misc]
+    *(Case("reshape", lambda x, s=s: ops.reshape(x, s), ((2, 6),), label=str(s)) for s in ((3, 4), (12,), (2, -1, 3))),
     Case("reshape", lambda x: ops.reshape(x, ()), ((1, 1),), label="0d"),
     Case("reshape", lambda x: ops.reshape(x, shape=(0, 6)), ((3, 0, 2),), label="empty"),
     Case("transpose", ops.transpose, ((2, 3, 4),)),
@@ -256,7 +255,7 @@ def test_gradient_is_the_derivative(case: Case) -> None:
 def test_dtype_shape_and_inputs_are_kept(case: Case, dtype: str) -> None:
     arrays = case.arrays(dtype)
     before = [array.copy() for array in arrays]
-    value, gradients = value_and_gradients(case.bound(dtype), arrays, np.asarray(_seed(case, dtype)))
+    value, gradients = value_and_gradients(case.bound(dtype), arrays, _seed(case, dtype))
     assert value.dtype == dtype
     for array, copy, gradient in zip(arrays, before, gradients, strict=True):
         assert gradient.dtype == dtype
@@ -339,11 +338,11 @@ def _seed(case: Case, dtype: str = "float64", seed: int = 1) -> Any:
 
 
 def _scattered(array: Any) -> Any:
-    """The same numbers with gaps between them, and the first axis backwards in memory."""
+    """The same numbers with gaps between them, columns before rows, and backwards in memory."""
     if not array.ndim:
         return array
-    room = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype).T[:, ...].T
-    view = np.asfortranarray(room)[::-1, ..., ::2] if array.ndim > 1 else room[::2]
+    room = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype, order="F")
+    view = room[::-1, ..., ::2] if array.ndim > 1 else room[::-2]
     view[...] = array
     assert array.size < 2 or not view.flags.c_contiguous
     return view
@@ -483,7 +482,7 @@ def test_sigmoid_and_tanh_saturate_without_overflow(dtype: str) -> None:
 def test_losses_of_large_logits_are_finite(dtype: str) -> None:
     z = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [3e38, 0.0, 1.0]], dtype)
     value, (g,) = value_and_gradients(ops.logsumexp, [z], None)
-    assert_allclose(value, dtype == "x" or z.max(), rtol=1e-6)
+    assert_allclose(value, z.max(), rtol=1e-6)
     assert_array_equal(g, [[0, 0, 0], [0, 0, 0], [1, 0, 0]])
     value, (g,) = value_and_gradients(lambda z: ops.logsumexp(z, axis=-1), [z], np.ones(3, dtype))
     assert_allclose(value, np.array([1e4, -1e4 + np.log(3), 3e38], dtype), rtol=1e-6)

@@ -1,0 +1,450 @@
+"""Recurrent cells: their equations, the whole sequence against single steps, gradients through time, parameters.
+
+Legend: T time, B batch, D input size, H hidden units, S numbers in a state.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from minigrad import cells, ops
+from minigrad.backend import Params
+from minigrad.cells import GRU, LSTM, SRN, Antisymmetric, Cell, Stack
+from minigrad.check import check_gradient
+from minigrad.errors import InputError
+from minigrad.rng import stream
+from minigrad.tape import Tape
+from tests.minigrad.strategies import DEVICE, loose, random_arrays, strict
+
+D, H, T, B = 2, 3, 4, 2
+
+CELLS: dict[str, Cell] = {
+    "srn tanh": SRN(D, H),
+    "srn sigmoid": SRN(D, H, "sigmoid"),
+    "srn relu": SRN(D, H, "relu"),
+    "srn linear": SRN(D, H, "linear"),
+    "gru": GRU(D, H),
+    "lstm": LSTM(D, H),
+    "antisymmetric": Antisymmetric(D, H, epsilon=0.5, gamma=0.2),
+    "two srn": cells.make("srn", D, H, "sigmoid", layers=2),
+    "two lstm": cells.make("lstm", D, H, layers=2),
+    "three gru": cells.make("gru", D, H, layers=3),
+    "mixed": Stack((LSTM(D, 4), GRU(4, H), SRN(H, 2))),
+}
+
+every = pytest.mark.parametrize("name", CELLS)
+
+
+def parameters(cell: Cell, dtype: str = "float64", seed: int = 0) -> Params:
+    """Parameters of which none is zero."""
+    p = cell.init(stream(seed, "init"), "uniform", dtype)
+    return {name: array * np.array(1.5, dtype) for name, array in p.items()}
+
+
+def sequence(cell: Cell, steps: int = T, dtype: str = "float64", seed: int = 1) -> tuple[Any, Any]:
+    """Inputs [T, B, D] and a first state [B, S]."""
+    x, h0 = random_arrays([(steps, B, cell.input_size), (B, cell.state_size)], seed, dtype=dtype)
+    return x, h0
+
+
+# --- equations ---
+
+
+def logistic(a: float) -> float:
+    """1 / (1 + exp(-a))."""
+    return 1 / (1 + exp(-a))
+
+
+def affine(x: Any, W: Any, b: Any, column: int) -> float:
+    """One number of x @ W + b, by a loop."""
+    return sum(float(x[i]) * float(W[i, column]) for i in range(len(x))) + float(b[column])
+
+
+def srn_by_hand(cell: SRN, p: Params, x: Any, h: Any) -> Any:
+    act = {"tanh": np.tanh, "sigmoid": logistic, "relu": lambda a: max(a, 0.0), "linear": lambda a: a}[cell.activation]
+    zero = np.zeros(H)
+    return [act(affine(x, p["W_xh"], p["b_h"], j) + affine(h, p["W_hh"], zero, j)) for j in range(H)]
+
+
+def gru_by_hand(cell: GRU, p: Params, x: Any, h: Any) -> Any:
+    new = []
+    for j in range(H):
+        from_x = [affine(x, p["W_xh"], p["b_xh"], gate * H + j) for gate in range(3)]
+        from_h = [affine(h, p["W_hh"], p["b_hh"], gate * H + j) for gate in range(3)]
+        r, z = logistic(from_x[0] + from_h[0]), logistic(from_x[1] + from_h[1])
+        n = np.tanh(from_x[2] + r * from_h[2])
+        new.append((1 - z) * n + z * h[j])
+    return new
+
+
+def lstm_by_hand(cell: LSTM, p: Params, x: Any, h: Any) -> Any:
+    hidden, memory = [], []
+    for j in range(H):
+        gates = [
+            affine(x, p["W_xh"], p["b_h"], gate * H + j) + affine(h[:H], p["W_hh"], np.zeros(4 * H), gate * H + j)
+            for gate in range(4)
+        ]
+        i, f, o = logistic(gates[0]), logistic(gates[1]), logistic(gates[3])
+        c = f * h[H + j] + i * np.tanh(gates[2])
+        memory.append(c)
+        hidden.append(o * np.tanh(c))
+    return hidden + memory
+
+
+def antisymmetric_by_hand(cell: Antisymmetric, p: Params, x: Any, h: Any) -> Any:
+    A = p["W_hh"] - p["W_hh"].T - cell.gamma * np.eye(H)
+    new = []
+    for j in range(H):
+        from_h = affine(h, A, np.zeros(H), j)
+        z = logistic(affine(x, p["W_xh"], p["b_h"], j) + from_h)
+        new.append(h[j] + cell.epsilon * z * np.tanh(affine(x, p["W_xh"], p["b_h"], H + j) + from_h))
+    return new
+
+
+BY_HAND = {SRN: srn_by_hand, GRU: gru_by_hand, LSTM: lstm_by_hand, Antisymmetric: antisymmetric_by_hand}
+
+
+def by_hand(cell: Any, p: Params, x: Any, h: Any) -> Any:
+    """One transition [B, S], number by number."""
+    return np.array([BY_HAND[type(cell)](cell, p, x[b], h[b]) for b in range(len(x))])
+
+
+@pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if not isinstance(cell, Stack)])
+def test_a_step_is_the_equations(name: str) -> None:
+    cell = CELLS[name]
+    p, (x, h) = parameters(cell), sequence(cell)
+    for x_t in x:
+        new = cells.step(cell, p, x_t, h)
+        assert_allclose(new, by_hand(cell, p, x_t, h), rtol=1e-12, atol=1e-14)
+        h = new
+
+
+def test_a_stack_feeds_each_layer_with_the_one_below() -> None:
+    cell = CELLS["two lstm"]
+    p, (x, h) = parameters(cell), sequence(cell)
+    lower = {name: p[f"layer0/{name}"] for name in ("W_xh", "W_hh", "b_h")}
+    upper = {name: p[f"layer1/{name}"] for name in ("W_xh", "W_hh", "b_h")}
+    first = by_hand(LSTM(D, H), lower, x[0], h[:, : 2 * H])
+    second = by_hand(LSTM(H, H), upper, first[:, :H], h[:, 2 * H :])
+    assert_allclose(cells.step(cell, p, x[0], h), np.hstack([first, second]), rtol=1e-12)
+    assert_allclose(cell.output(np.hstack([first, second])), second[:, :H], rtol=1e-12)
+
+
+# --- sequences ---
+
+
+@every
+@pytest.mark.parametrize("steps", [0, 1, 2, 9])
+def test_unroll_is_steps_one_after_the_other(name: str, steps: int) -> None:
+    cell = CELLS[name]
+    p, (x, h0) = parameters(cell), sequence(cell, steps)
+    states = cell.unroll(p, x, h0)
+    assert states.shape == (steps, B, cell.state_size)
+    assert_allclose(cells.unroll_by_steps(cell, p, x, h0), states, rtol=1e-12, atol=1e-14, strict=True)
+    h = h0
+    for t in range(steps):
+        h = cells.step(cell, p, x[t], h)
+        assert_allclose(states[t], h, rtol=1e-12, atol=1e-14)
+
+
+@every
+def test_steps_take_any_leading_axes(name: str) -> None:
+    """All transitions of a sequence at once, from known states: what local losses are made of."""
+    cell = CELLS[name]
+    p, (x, h0) = parameters(cell), sequence(cell)
+    states = cell.unroll(p, x, h0)
+    before = np.concatenate([h0[None], states[:-1]])
+    assert_allclose(cells.step(cell, p, x, before), states, rtol=1e-12, atol=1e-14)
+    assert_allclose(cells.step(cell, p, x[0, 0], h0[0]), states[0, 0], rtol=1e-12, atol=1e-14)
+    assert cell.output(states).shape == (T, B, cell.hidden)
+
+
+@every
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_gradients_of_whole_sequences(name: str, steps: int) -> None:
+    """By all parameters, inputs and the first state; unrolled and step by step."""
+    cell = CELLS[name]
+    p, (x, h0) = parameters(cell), sequence(cell, steps)
+    names = list(p)
+
+    def loss(x: Any, h0: Any, *weights: Any) -> Any:
+        h = cell.unroll(dict(zip(names, weights, strict=True)), x, h0)
+        return ops.concatenate([ops.reshape(ops.sum(h * h), (1,)), ops.reshape(ops.sum(cell.output(h)), (1,))])
+
+    def loss_by_steps(x: Any, h0: Any, *weights: Any) -> Any:
+        return cells.unroll_by_steps(cell, dict(zip(names, weights, strict=True)), x, h0)
+
+    analytic = "relu" not in name
+    check_gradient(loss, x, h0, *p.values(), analytic=analytic, directions=40)
+    check_gradient(loss_by_steps, x, h0, *p.values(), analytic=analytic, directions=20)
+
+
+@every
+def test_float32_stays_float32(name: str) -> None:
+    cell = CELLS[name]
+    x, h0 = sequence(cell, dtype="float32")
+    wide = cell.unroll(parameters(cell), *sequence(cell))
+    with Tape() as tape:
+        p = tape.watch(parameters(cell, "float32"))
+        sources = tape.watch([x, h0])
+        h = cell.unroll(p, *sources)
+        loss = ops.mean(cells.step(cell, p, sources[0][0], sources[1])) + ops.mean(h)
+    assert h.dtype == "float32"
+    assert loss.dtype == "float32"
+    assert_allclose(h.value, wide, rtol=1e-4, atol=1e-5)
+    for g in (*tape.gradient(loss, p).values(), *tape.gradient(loss, sources)):
+        assert g.dtype == "float32"
+
+
+@every
+@pytest.mark.parametrize(("steps", "constant"), [(0, ()), (1, ()), (4, ()), (1, ("x", "h0")), (4, ("x", "h0"))])
+def test_other_libraries_and_devices(name: str, steps: int, constant: tuple[str, ...]) -> None:
+    cell = CELLS[name]
+    p, (x, h0) = parameters(cell), sequence(cell, steps)
+
+    def run(p: Params, x: Any, h0: Any) -> tuple[Any, Params]:
+        arrays = {**p, "x": x, "h0": h0}
+        with Tape() as tape:
+            w = tape.watch({n: a for n, a in arrays.items() if n not in constant})
+            h = cell.unroll(arrays | w, (arrays | w)["x"], (arrays | w)["h0"])
+            loss = ops.sum(ops.multiply(h, h))
+        return h.value, tape.gradient(loss, w)
+
+    h, gradients = run(p, x, h0)
+    h_there, gradients_there = run({n: strict(a) for n, a in p.items()}, strict(x), strict(h0))
+    assert h_there.device == DEVICE
+    assert_allclose(loose(h_there), h, rtol=1e-12, atol=1e-14, strict=True)
+    for n, g in gradients.items():
+        assert_allclose(loose(gradients_there[n]), g, rtol=1e-10, atol=1e-12, strict=True)
+
+
+@every
+def test_arguments_are_never_changed(name: str) -> None:
+    cell = CELLS[name]
+    p, (x, h0) = parameters(cell), sequence(cell)
+    before = {n: a.copy() for n, a in {**p, "x": x, "h0": h0}.items()}
+    cell.unroll(p, x, h0)
+    cells.step(cell, p, x[0], h0)
+    for n, array in {**p, "x": x, "h0": h0}.items():
+        assert_array_equal(array, before[n])
+        assert array.flags.writeable
+
+
+def test_the_symmetric_part_of_an_antisymmetric_network_does_nothing() -> None:
+    cell = CELLS["antisymmetric"]
+    p, (x, h0) = parameters(cell), sequence(cell)
+    (M,) = random_arrays([(H, H)], 5)
+    moved = {**p, "W_hh": p["W_hh"] + M + M.T}
+    assert_allclose(cell.unroll(moved, x, h0), cell.unroll(p, x, h0), rtol=1e-12)
+
+
+def test_saturated_gates_pass_the_state_on() -> None:
+    """A gated cell with its gates wide open or shut keeps its state for a thousand steps, and its gradient."""
+    x, h0 = np.zeros((1000, 1, 1)), np.array([[0.3]])
+    gru = GRU(1, 1)
+    p = {"W_xh": np.zeros((1, 3)), "W_hh": np.zeros((1, 3)), "b_xh": np.array([0, 1e4, 0]), "b_hh": np.zeros(3)}
+    with Tape() as tape:
+        h = tape.watch(h0)
+        last = gru.unroll(p, x, h)[-1]
+    assert last.value == 0.3
+    assert tape.gradient(last, h) == 1
+    lstm = LSTM(1, 1)
+    p = {"W_xh": np.zeros((1, 4)), "W_hh": np.zeros((1, 4)), "b_h": np.array([-1e4, 1e4, 0, 1e4])}
+    with Tape() as tape:
+        h = tape.watch(np.array([[0.0, 0.3]]))
+        last = lstm.unroll(p, x, h)[-1]
+    assert_allclose(last.value, [[np.tanh(0.3), 0.3]])
+    assert_allclose(tape.gradient(last, h, seed=np.array([[0.0, 1.0]])), [[0, 1]])
+
+
+# --- truncation ---
+
+
+def windows_gradient(cell: Cell, p: Params, x: Any, h0: Any, weights: Any, k: int) -> Params:
+    """The gradient of sum_t <weights_t, h_t> with the state held constant every k steps (truncated BPTT)."""
+    total = {name: np.zeros_like(array) for name, array in p.items()}
+    h = h0
+    for start in range(0, len(x), k):
+        with Tape() as tape:
+            w = tape.watch(p)
+            states = cell.unroll(w, x[start : start + k], h)
+            loss = ops.sum(states * weights[start : start + k])
+        total = {name: total[name] + g for name, g in tape.gradient(loss, w).items()}
+        h = states.value[-1]
+    return total
+
+
+@pytest.mark.parametrize("name", ["srn tanh", "gru", "lstm", "two lstm"])
+def test_truncation_at_the_length_is_no_truncation(name: str) -> None:
+    cell = CELLS[name]
+    p, (x, h0) = parameters(cell), sequence(cell, 6)
+    (weights,) = random_arrays([(6, B, cell.state_size)], 3)
+    with Tape() as tape:
+        w = tape.watch(p)
+        loss = ops.sum(cell.unroll(w, x, h0) * weights)
+    full = tape.gradient(loss, w)
+    for k in (6, 7, 100):
+        truncated = windows_gradient(cell, p, x, h0, weights, k)
+        for n in p:
+            assert_array_equal(truncated[n], full[n])
+    shorter = windows_gradient(cell, p, x, h0, weights, 3)
+    assert any(np.max(np.abs(shorter[n] - full[n])) > 1e-3 for n in p)
+
+
+@pytest.mark.parametrize("name", ["srn tanh", "gru", "lstm", "two lstm"])
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_truncation_is_a_slice_with_its_state_held(name: str, k: int) -> None:
+    """Against one unrolled graph in which the state is cut by `ops.value` between the windows."""
+    cell = CELLS[name]
+    p, (x, h0) = parameters(cell), sequence(cell, 7)
+    (weights,) = random_arrays([(7, B, cell.state_size)], 3)
+    with Tape() as tape:
+        w = tape.watch(p)
+        h, loss = h0, 0.0
+        for t in range(7):
+            h = cells.step(cell, w, x[t], ops.value(h) if t % k == 0 else h)
+            loss = loss + ops.sum(h * weights[t])
+    expected = tape.gradient(loss, w)
+    for n, g in windows_gradient(cell, p, x, h0, weights, k).items():
+        assert_allclose(g, expected[n], rtol=1e-11, atol=1e-13)
+
+
+# --- parameters ---
+
+
+def count(p: Params) -> int:
+    """How many numbers."""
+    return sum(array.size for array in p.values())
+
+
+NAMES: dict[str, dict[str, tuple[int, ...]]] = {
+    "srn tanh": {"W_xh": (D, H), "W_hh": (H, H), "b_h": (H,)},
+    "gru": {"W_xh": (D, 3 * H), "W_hh": (H, 3 * H), "b_xh": (3 * H,), "b_hh": (3 * H,)},
+    "lstm": {"W_xh": (D, 4 * H), "W_hh": (H, 4 * H), "b_h": (4 * H,)},
+    "antisymmetric": {"W_xh": (D, 2 * H), "W_hh": (H, H), "b_h": (2 * H,)},
+    "two srn": {
+        "layer0/W_xh": (D, H),
+        "layer0/W_hh": (H, H),
+        "layer0/b_h": (H,),
+        "layer1/W_xh": (H, H),
+        "layer1/W_hh": (H, H),
+        "layer1/b_h": (H,),
+    },
+    "mixed": {
+        "layer0/W_xh": (D, 16),
+        "layer0/W_hh": (4, 16),
+        "layer0/b_h": (16,),
+        "layer1/W_xh": (4, 3 * H),
+        "layer1/W_hh": (H, 3 * H),
+        "layer1/b_xh": (3 * H,),
+        "layer1/b_hh": (3 * H,),
+        "layer2/W_xh": (H, 2),
+        "layer2/W_hh": (2, 2),
+        "layer2/b_h": (2,),
+    },
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_and_shapes(name: str) -> None:
+    p = CELLS[name].init(stream(0, "init"), "orthogonal", "float32")
+    assert {n: a.shape for n, a in p.items()} == NAMES[name]
+    assert list(p) == list(NAMES[name])
+    assert {a.dtype for a in p.values()} == {np.dtype("float32")}
+
+
+@settings(max_examples=20, deadline=None)
+@given(d=st.integers(1, 9), h=st.integers(1, 9))
+def test_counts(d: int, h: int) -> None:
+    formulas = {"srn": h * (d + h + 1), "gru": 3 * h * (d + h + 2), "lstm": 4 * h * (d + h + 1)}
+    for name, number in formulas.items():
+        assert count(cells.make(name, d, h).init(stream(0), "normal", "float64")) == number
+    antisymmetric = count(cells.make("antisymmetric", d, h).init(stream(0), "normal", "float64"))
+    assert (
+        antisymmetric - h * (h + 1) // 2 == 2 * h * (d + 1) + h * (h - 1) // 2
+    )  # W_hh acts through h (h-1) / 2 numbers
+
+
+def test_counts_of_published_models() -> None:
+    """H = 128 on pixels of one and of three colours; an AntisymmetricRNN of 256 units without its readout."""
+    numbers = {("lstm", 1): 66_560, ("lstm", 3): 67_584, ("gru", 3): 51_072}
+    for (name, d), number in numbers.items():
+        assert count(cells.make(name, d, 128).init(stream(0), "uniform", "float32")) == number
+    stored = count(cells.make("antisymmetric", 3, 256).init(stream(0), "uniform", "float32"))
+    assert stored - 256 * 257 // 2 == 37_258 - 2_570
+
+
+@every
+@pytest.mark.parametrize("scheme", ["orthogonal", "normal", "sigmoid", "uniform"])
+def test_first_values_follow_from_the_generator(name: str, scheme: Any) -> None:
+    cell = CELLS[name]
+    first, again = (cell.init(stream(7, "init"), scheme, "float64") for _ in range(2))
+    other = cell.init(stream(8, "init"), scheme, "float64")
+    narrow = cell.init(stream(7, "init"), scheme, "float32")
+    for n, array in first.items():
+        assert_array_equal(array, again[n])
+        assert_array_equal(array.astype("float32"), narrow[n], strict=True)
+        bias = n.rpartition("/")[2].startswith("b_")
+        if bias and scheme != "uniform":
+            assert not array.any()
+        else:
+            assert np.any(array != other[n])
+
+
+def test_schemes() -> None:
+    """Each gate's block is drawn by itself; spreads and bounds are those of the names."""
+    h = 20
+    cell = LSTM(30, h)
+    p = cell.init(stream(0, "init"), "orthogonal", "float64")
+    for gate in range(4):
+        block = p["W_hh"][:, gate * h : (gate + 1) * h]
+        assert_allclose(block @ block.T, np.eye(h), atol=1e-12)
+        block = p["W_xh"][:, gate * h : (gate + 1) * h]
+        assert_allclose(block.T @ block, np.eye(h), atol=1e-12)
+    for scheme, spread in (("normal", 0.1), ("sigmoid", 0.01)):
+        p = cell.init(stream(0, "init"), scheme, "float64")
+        assert_allclose(np.std(p["W_xh"]), spread, rtol=0.1)
+    p = cell.init(stream(0, "init"), "uniform", "float64")
+    for array in p.values():
+        assert 0.8 * h**-0.5 < np.max(np.abs(array)) <= h**-0.5
+
+
+# --- by name ---
+
+
+def test_cells_by_name() -> None:
+    assert cells.make("srn", 2, 3) == SRN(2, 3)
+    assert cells.make("srn", 2, 3, "relu") == SRN(2, 3, "relu")
+    assert cells.make("gru", 2, 3) == GRU(2, 3)
+    assert cells.make("lstm", 2, 3, layers=2) == Stack((LSTM(2, 3), LSTM(3, 3)))
+    assert cells.make("antisymmetric", 2, 3) == Antisymmetric(2, 3)
+    stack = CELLS["mixed"]
+    assert (stack.input_size, stack.hidden, stack.state_size) == (D, 2, 8 + H + 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "elman"}, "unknown cell 'elman': use srn, gru, lstm, antisymmetric"),
+        ({"hidden": 0}, "sizes of at least 1, got input 2, hidden 0"),
+        ({"input_size": 0}, "sizes of at least 1, got input 0"),
+        ({"layers": 0}, "layers 0"),
+        ({"activation": "softplus"}, "unknown activation 'softplus': use tanh, sigmoid, relu, linear"),
+        ({"name": "lstm", "activation": "relu"}, "the activation of lstm is fixed"),
+    ],
+)
+def test_impossible_cells(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        cells.make(**({"name": "srn", "input_size": 2, "hidden": 3} | arguments))
+
+
+def test_unknown_schemes() -> None:
+    with pytest.raises(InputError, match="unknown initialisation 'zeros': use orthogonal"):
+        SRN(2, 3).init(stream(0), "zeros", "float64")
