@@ -27,6 +27,7 @@ from experiments.settings import Settings
 from experiments.standing import Standing
 from experiments.stopping import Counters
 from minigrad.backend import Params, to_numpy
+from minigrad.kernels import choose, is_prepared, prepare
 from minigrad.rng import stream
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def train(
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
     begin = standing.beginning(parts)
-    kernels = _try_step(parts, begin)
+    kernels = _try_step(parts, begin, display)
     stem = f"{parts.method.name}-{settings.task}-{settings.length}-{settings.seed}"
     content = {"method": parts.method.name, "config": parts.config, "settings": settings}
     run, lock = rundir.create(settings.runs_dir, stem, content)
@@ -97,15 +98,20 @@ def resume(run_dir: Path, display: Display, *, assemble: Assemble = build.assemb
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
         begin = standing.restore(run, parts)
-        return _run(parts, run, begin, _try_step(parts, begin), display, draw)
+        return _run(parts, run, begin, _try_step(parts, begin, display), display, draw)
 
 
-def _try_step(parts: Parts, at: Standing) -> dict[str, str]:
+def _try_step(parts: Parts, at: Standing, display: Display) -> dict[str, str]:
     """Take the next step and forget it: what does not fit shows, and kernels compile, before anything is written.
 
     Returns:
         which twin of each fused recurrence ran.
     """
+    settings = parts.settings
+    fused = settings.cell == "srn" and settings.device == "cpu" and choose(np.zeros(1, settings.dtype)) == "fused"
+    if fused and not is_prepared(settings.dtype):
+        display.note("compiling the kernels: some seconds, once on this machine")
+        prepare(settings.dtype)
     with np.errstate(all="ignore"):
         _, info, _ = _step(parts, at)
     return dict(info.kernels)

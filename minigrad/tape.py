@@ -341,8 +341,6 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     """Sum a gradient over the axes along which an argument of `shape` was broadcast."""
     xp = get_xp(g)
     extra = g.ndim - len(shape)
-    if extra < 0:
-        return xp.broadcast_to(g, shape)
     axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1)
     return xp.reshape(xp.sum(g, axis=axes) if axes else g, shape)
 

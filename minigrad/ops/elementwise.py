@@ -150,7 +150,7 @@ def relu(x: Array, /) -> Forward:
 
 @relu.vjp
 def _(g: Array, needs: Sequence[bool], y: Array) -> Sequence[Any]:
-    return (get_xp(g).where(y > 0, g, 0 * y),)
+    return (get_xp(g).where(y > 0, g, y),)  # elsewhere y is 0 or NaN
 
 
 @operation

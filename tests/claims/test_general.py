@@ -78,8 +78,7 @@ def test_g1_bptt(net: Net) -> None:
     found = net.bptt(lr=0.0)
     assert set(found.grads) == set(net.params)
     assert_slopes(net, found.grads, net.E, net.params)
-    with kernels_set("reference"):
-        assert_close(found.loss, net.E(net.params))
+    assert_close(found.loss, net.E(net.params))
 
 
 @for_all(net=nets(), alpha_i=rates, noise=st.sampled_from([0.0, 0.3]), hx=st.booleans())

@@ -272,7 +272,7 @@ def test_t4_shared_weights(net: Net, w: float, alpha_i: float) -> None:
     p = {**net.params, "W_xh": np.eye(net.H), "W_hh": w * np.eye(net.H), "b_h": np.zeros(net.H)}
     x = np.stack([-v, v + w * v, rng.standard_normal((net.B, net.H))])
     batch = Batch(x, net.batch.y)
-    config = tptt.Config(alpha_i=alpha_i, feedback="fixed", frozen=tuple(set(F_NAMES) - {"W_hh"}))
+    config = tptt.Config(alpha_i=alpha_i, feedback="fixed", frozen=("W_xh", "b_h", "W_hy", "b_y"))
     state = net.start(tptt, config, {**p, "V_hh": np.eye(net.H) / w})
     local = tptt.step(config, net.model, state, batch, None)[1].grads["W_hh"]
     plain = bptt.Config()
@@ -300,7 +300,7 @@ def linearised(net: Net, h: Array) -> dict[str, Array]:
     return {"W_hh": np.einsum("tbi,tbj->ij", net.before(h), d), "b_h": d.sum(axis=(0, 1))}
 
 
-@for_all(net=smooth)
+@for_all(net=bounded)
 def test_t5_limit(net: Net) -> None:
     """T5 alpha_i -> 0: (local gradient) / alpha_i converges to that of linearised targets, with error O(alpha_i)."""
 
@@ -472,7 +472,7 @@ def test_t9_published_sum(net: Net) -> None:
 
 @for_all(examples=3, seed=st.integers(0, 99))
 def test_t10_mnist_in_float32(seed: int) -> None:
-    """T10 MNIST rates, float32: < 10 % of h_T's entries get a target of their own, W_hh moves < 1e-8 (truly 2e-12)."""
+    """T10 MNIST rates, float32: < 10 % of h_T's entries get a target of their own, W_hh moves < 1e-8 (truly: 2e-12)."""
     T, B, H = 784, 16, 100
     model = Model.make(input_size=1, hidden=H, output_size=10)
     rng = np.random.default_rng(seed)
@@ -490,7 +490,7 @@ def test_t10_mnist_in_float32(seed: int) -> None:
     assert np.mean(single.arrays["targets"][-1] != single.arrays["h"][-1]) < 0.1
     assert np.all(double.arrays["targets"][-1] != double.arrays["h"][-1])
     assert config.alpha_f * norm(single.grads["W_hh"]) < 1e-8
-    assert 1e-12 < config.alpha_f * norm(double.grads["W_hh"]) < 4e-12
+    assert 5e-13 < config.alpha_f * norm(double.grads["W_hh"]) < 1e-11
 
 
 # --- T11: reductions ---

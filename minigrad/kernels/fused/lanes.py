@@ -73,9 +73,7 @@ class Lanes:
         return self._new(self.builder.fsub(self.of(other), self.value))
 
     def __truediv__(self, other: Lanes) -> Lanes:
-        # In float32 LLVM may take its reciprocal estimate and a Newton step: within 2 ulp, twice as fast as dividing.
-        # The divisor must then stay clear of 0 and of 2^126, where the estimate leaves the normal numbers.
-        return self._new(self.builder.fdiv(self.value, other.value, flags=("arcp",) if self.single else ()))
+        return self._new(self.builder.fdiv(self.value, other.value))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -95,11 +93,6 @@ class Lanes:
         """`then` in the lanes where `self relation bound` holds, else `otherwise`; the relation is false for NaN."""
         mask = self.builder.fcmp_ordered(relation, self.value, self.of(bound))
         return self._new(self.builder.select(mask, self.of(then), self.of(otherwise)))
-
-    def between(self, low: float, high: float) -> Lanes:
-        """Clamped to [low, high]. NaN stays NaN, which min and max instructions do not promise."""
-        raised = self.where("<", low, low, self)
-        return raised.where(">", high, high, raised)
 
     def power_of_two(self) -> Lanes:
         """2^n, where these lanes hold n + 1.5 * 2^(fraction bits): the low bits are then the integer n."""
