@@ -58,6 +58,18 @@ ENTRANTS = (
     Entrant("frozen W_hh", "tptt", {"frozen": ("W_hh", "b_h")}),
 )
 
+HEAD = """\
+# Iterations until TPTT and its controls solve their tasks
+
+Made by `{command}`; seeds 1 to {seeds}, settings as in
+the paper (batch 20, 100 tanh units, orthogonal weights, NAG 0.9, rates 0.1 / 0.01 / 0.001), checked every 100 iterations
+on 10,000 fresh sequences. A seed that did not get there within the budget shows its status and its last error. The
+paper's numbers are from its table 2.
+
+BPTT-split: backpropagation through time with rate 0.01, for W_hh and b_h 1e-4 of that. Frozen W_hh: TPTT with W_hh and
+b_h left as drawn.
+"""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -114,13 +126,7 @@ def collect(seeds: int, workers: int, runs_dir: Path) -> dict[Job, dict[str, Any
 
 def table(results: dict[Job, dict[str, Any]], seeds: int, command: str) -> Iterator[str]:
     """The page, line by line."""
-    yield "# Iterations until TPTT and its controls solve their tasks"
-    yield ""
-    yield f"Made by `{command}`; seeds 1 to {seeds}, settings as in the paper (batch 20,"
-    yield "100 tanh units, orthogonal weights, NAG 0.9, rates 0.1 / 0.01 / 0.001), checked every 100 iterations on 10,000"
-    yield "fresh sequences. A seed that did not get there within the budget shows its status and its last error. The paper's"
-    yield "numbers are from its table 2."
-    yield ""
+    yield HEAD.format(command=command, seeds=seeds)
     yield "| task | T | budget | paper (TPTT) | method | solved | median | " + " | ".join(
         f"seed {s}" for s in range(1, seeds + 1)
     )

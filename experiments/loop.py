@@ -65,8 +65,9 @@ def train(
     """
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
+    _prepare_kernels(settings, display)
     begin = standing.beginning(parts)
-    kernels = _try_step(parts, begin, display)
+    kernels = _try_step(parts, begin)
     stem = f"{parts.method.name}-{settings.task}-{settings.length}-{settings.seed}"
     content = {"method": parts.method.name, "config": parts.config, "settings": settings}
     run, lock = rundir.create(settings.runs_dir, stem, content)
@@ -97,21 +98,25 @@ def resume(run_dir: Path, display: Display, *, assemble: Assemble = build.assemb
         parts = standing.parts_of(run, assemble)
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
+        _prepare_kernels(parts.settings, display)
         begin = standing.restore(run, parts)
-        return _run(parts, run, begin, _try_step(parts, begin, display), display, draw)
+        return _run(parts, run, begin, _try_step(parts, begin), display, draw)
 
 
-def _try_step(parts: Parts, at: Standing, display: Display) -> dict[str, str]:
+def _prepare_kernels(settings: Settings, display: Display) -> None:
+    """Compile what the first step would, and say so: it takes longer than people wait without a word."""
+    fused = settings.cell == "srn" and settings.device == "cpu" and choose(np.zeros(1, settings.dtype)) == "fused"
+    if fused and not is_prepared(settings.dtype):
+        display.note("compiling the kernels: some seconds, once on this machine")
+        prepare(settings.dtype)
+
+
+def _try_step(parts: Parts, at: Standing) -> dict[str, str]:
     """Take the next step and forget it: what does not fit shows, and kernels compile, before anything is written.
 
     Returns:
         which twin of each fused recurrence ran.
     """
-    settings = parts.settings
-    fused = settings.cell == "srn" and settings.device == "cpu" and choose(np.zeros(1, settings.dtype)) == "fused"
-    if fused and not is_prepared(settings.dtype):
-        display.note("compiling the kernels: some seconds, once on this machine")
-        prepare(settings.dtype)
     with np.errstate(all="ignore"):
         _, info, _ = _step(parts, at)
     return dict(info.kernels)

@@ -117,7 +117,7 @@ class Net:
         drawn = self._normal(name, *shape)
         if len(shape) == 1:
             return (0.3 * drawn).astype(self.dtype)
-        size = np.linalg.norm(drawn, 2) if name in ("W_hh", "V_hh") else shape[0] ** 0.5
+        size = np.linalg.norm(drawn, 2) if name.endswith(("W_hh", "V_hh")) else shape[0] ** 0.5
         return (self.gain / size * drawn).astype(self.dtype)
 
     @cached_property
