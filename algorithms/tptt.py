@@ -62,7 +62,7 @@ class Config(UpdateRule):
     g_sum: Literal["all", "paper"] = "all"
     """Steps in the sum of Eq. 9: all t = 1..T (released code), or t = 1..T-1 (paper)."""
     feedback: Literal["learned", "fixed", "transpose"] = "learned"
-    """V_hh: learned (Eq. 9), fixed as drawn, or the transpose of W_hh at every step."""
+    """V_hh: learned (Eq. 9), fixed as drawn, or the transpose of W_hh throughout."""
     noise: float = 0.0
     """Standard deviation of the noise on the states that G learns to restore (section 3.1.2, >= 0)."""
     p_g: float | None = None
@@ -77,8 +77,8 @@ class Config(UpdateRule):
         at_least_zero(self, "alpha_i", "alpha_f", "alpha_g", "noise")
         if self.p_g is not None and not 0 <= self.p_g <= 1:
             raise InputError(f"p_g is a probability, got {self.p_g}")
-        if self.feedback == "fixed" and self.p_g is not None:
-            raise InputError("p_g: with fixed feedback there is no G phase to choose")
+        if self.feedback != "learned" and self.p_g is not None:
+            raise InputError(f"p_g: with {self.feedback} feedback there is no G phase to choose")
 
     def learns(self, name: str) -> bool:
         """Whether a parameter is trained at all."""
@@ -119,7 +119,7 @@ def init(config: Config, model: Model, params: Params, rng: np.random.Generator)
     check_names(params, "frozen", config.frozen)
     learning = {name: array for name, array in params.items() if config.learns(name)}
     return State(
-        params,
+        tied(config, params),
         optimizer_f=config.rule(config.alpha_f).init(select(learning, *FORWARD)),
         optimizer_g=config.rule(config.alpha_g).init(select(learning, *FEEDBACK)),
     )
@@ -154,8 +154,6 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     dE_dhT, dE_dW = tape.gradient(E, (h_T, without(select(w, *readout), *config.frozen)))
     h, u = h.value, model.project(p, x)
 
-    if config.feedback == "transpose":
-        p = {**p, "V_hh": get_xp(h).matrix_transpose(p["W_hh"])}
     if learn_g:
         losses["loss_g"], dL_dV = feedback_loss(config, p, u, h, h_0, act, rng)  # (9)
         p, optimizer_g = config.rule(config.alpha_g).step(dL_dV, optimizer_g, p)
@@ -179,7 +177,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         arrays={"h": h, "targets": targets, **losses},
         kernels={**model.kernels(p), "target": twin},
     )
-    return State(p, optimizer_f, optimizer_g, last_state(h)), info
+    return State(tied(config, p), optimizer_f, optimizer_g, last_state(h)), info
 
 
 def feedback_loss(
@@ -211,6 +209,13 @@ def local_loss(
         u = model.project(w, x) if config.w_xh == "local" else u
         L_F = share(config, h) * ops.squared_error(F(w, u, shift(h, h_0), act, known=h), targets)
     return L_F.value, tape.gradient(L_F, without(select(w, *names), *config.frozen))
+
+
+def tied(config: Config, p: Params) -> Params:
+    """The parameters, with V_hh = W_hh^T where the feedback is the transpose."""
+    if config.feedback != "transpose":
+        return p
+    return {**p, "V_hh": get_xp(p["W_hh"]).matrix_transpose(p["W_hh"])}
 
 
 def phases(config: Config, rng: np.random.Generator) -> tuple[bool, bool]:

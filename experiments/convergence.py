@@ -61,10 +61,10 @@ ENTRANTS = (
 HEAD = """\
 # Iterations until TPTT and its controls solve their tasks
 
-Made by `{command}`; seeds 1 to {seeds}, settings as in
-the paper (batch 20, 100 tanh units, orthogonal weights, NAG 0.9, rates 0.1 / 0.01 / 0.001), checked every 100 iterations
-on 10,000 fresh sequences. A seed that did not get there within the budget shows its status and its last error. The
-paper's numbers are from its table 2.
+Made by `{command}`; seeds 1 to {seeds}, settings as in the
+paper (batch 20, 100 tanh units, orthogonal weights, NAG 0.9, rates 0.1 / 0.01 / 0.001), checked every 100 iterations on
+10,000 fresh sequences. A seed that did not get there within the budget shows its status and its last error. The paper's
+numbers are from its table 2.
 
 BPTT-split: backpropagation through time with rate 0.01, for W_hh and b_h 1e-4 of that. Frozen W_hh: TPTT with W_hh and
 b_h left as drawn.
