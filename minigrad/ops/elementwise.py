@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad.backend import Array, get_xp
+from minigrad.kernels import activations
 from minigrad.tape import Forward, operation
 
 
@@ -119,38 +120,37 @@ def _(g: Array, needs: Sequence[bool], y: Array) -> Sequence[Any]:
 @operation
 def tanh(x: Array, /) -> Forward:
     """Hyperbolic tangent."""
-    y = get_xp(x).tanh(x)
+    y = activations.tanh(x)
     return y, (y,)
 
 
 @tanh.vjp
 def _(g: Array, needs: Sequence[bool], y: Array) -> Sequence[Any]:
-    return (g * (1 - y * y),)
+    return (g * activations.tanh_derivative(y),)
 
 
 @operation
 def sigmoid(x: Array, /) -> Forward:
-    """1 / (1 + exp(-x)), through tanh: it overflows nowhere."""
-    y = 0.5 * get_xp(x).tanh(0.5 * x) + 0.5
+    """1 / (1 + exp(-x)); it overflows nowhere."""
+    y = activations.sigmoid(x)
     return y, (y,)
 
 
 @sigmoid.vjp
 def _(g: Array, needs: Sequence[bool], y: Array) -> Sequence[Any]:
-    return (g * y * (1 - y),)
+    return (g * activations.sigmoid_derivative(y),)
 
 
 @operation
 def relu(x: Array, /) -> Forward:
     """max(x, 0); the gradient at 0 is 0. NaN stays NaN, in the gradient too."""
-    xp = get_xp(x)
-    y = xp.where(x <= 0, xp.zeros_like(x), x)
+    y = activations.relu(x)
     return y, (y,)
 
 
 @relu.vjp
 def _(g: Array, needs: Sequence[bool], y: Array) -> Sequence[Any]:
-    return (get_xp(g).where(y > 0, g, y),)  # elsewhere y is 0 or NaN
+    return (g * activations.relu_derivative(y),)
 
 
 @operation
