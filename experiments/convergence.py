@@ -127,8 +127,8 @@ def collect(seeds: int, workers: int, runs_dir: Path) -> dict[Job, dict[str, Any
 def table(results: dict[Job, dict[str, Any]], seeds: int, command: str) -> Iterator[str]:
     """The page, line by line."""
     yield HEAD.format(command=command, seeds=seeds)
-    yield "| task | T | budget | paper (TPTT) | method | solved | median | " + " | ".join(
-        f"seed {s}" for s in range(1, seeds + 1)
+    yield "| task | T | budget | paper (TPTT) | method | solved | median | " + " ".join(
+        f"seed {s} |" for s in range(1, seeds + 1)
     )
     yield "| --- | --- | --- | --- | --- | --- | --- |" + " --- |" * seeds
     for row in ROWS:
