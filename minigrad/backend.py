@@ -60,8 +60,6 @@ def get_xp(*arrays: Array) -> ModuleType:
 
 def device_of(array: Array) -> str:
     """`cpu`, `cuda:0`, ... or the library's own name for the place where an array lives."""
-    if isinstance(array, _NUMPY):
-        return "cpu"
     xp = get_xp(array)
     return f"cuda:{array.device.id}" if xp.__name__ == "cupy" else str(array.device)
 
@@ -121,10 +119,7 @@ def like(reference: Array, values: Any) -> Array:
     """Host numbers as an array in the library, on the device and (floats only) in the dtype of `reference`."""
     values = np.asarray(values)
     dtype = str(np.dtype(values.dtype)) if values.dtype.kind in "iub" else str(reference.dtype).rpartition(".")[2]
-    if isinstance(reference, _NUMPY):
-        return values.astype(dtype, copy=False)
-    xp = get_xp(reference)
-    return xp.asarray(values.astype(dtype), device=reference.device)
+    return get_xp(reference).asarray(values.astype(dtype, copy=False), device=reference.device)
 
 
 def frozen(array: Array) -> Array:
@@ -162,7 +157,7 @@ def einsum(subscripts: str, *arrays: Array) -> Array:
     """Explicit Einstein summation, `ij,jk->ik`; an index may not repeat within one operand."""
     xp = get_xp(*arrays)
     if hasattr(xp, "einsum"):
-        return xp.einsum(subscripts, *arrays, optimize=True) if xp is np else xp.einsum(subscripts, *arrays)
+        return xp.einsum(subscripts, *arrays, optimize=True)
     # Libraries without einsum: line the operands up on one set of axes, multiply, sum what the answer does not name.
     terms, answer = subscripts.split("->")
     axes = sorted(set(terms) - {","})
@@ -173,7 +168,6 @@ def einsum(subscripts: str, *arrays: Array) -> Array:
         sizes = dict(zip(present, array.shape, strict=True))
         array = xp.reshape(array, tuple(sizes.get(a, 1) for a in axes))
         product = array if product is None else product * array
-    summed = tuple(i for i, a in enumerate(axes) if a not in answer)
-    product = xp.sum(product, axis=summed) if summed else product
+    product = xp.sum(product, axis=tuple(i for i, a in enumerate(axes) if a not in answer))
     left = [a for a in axes if a in answer]
     return xp.permute_dims(product, tuple(left.index(a) for a in answer))

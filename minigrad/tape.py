@@ -196,7 +196,8 @@ class Tape:
         for array in kept:
             frozen(array)
         if type(value) is tuple:
-            self._records.append((operation, sources, first, len(value), kept))
+            if value:
+                self._records.append((operation, sources, first, len(value), kept))
             return tuple([self._node(v) for v in value])
         self._records.append((operation, sources, first, 0, kept))
         return self._node(value)

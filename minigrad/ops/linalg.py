@@ -56,10 +56,8 @@ def matmul(a: Array, b: Array) -> Array:
     row = a if len(a.shape) > 1 else reshape(a, shape=(1, a.shape[0]))
     column = b if len(b.shape) > 1 else reshape(b, shape=(b.shape[0], 1))
     product = _matmul(row, column)
-    shape = tuple(product.shape)
-    shape = shape[:-1] if len(b.shape) == 1 else shape
-    shape = (*shape[:-2], shape[-1]) if len(a.shape) == 1 and len(b.shape) > 1 else shape
-    return reshape(product, shape=() if len(a.shape) == len(b.shape) == 1 else shape)
+    *leading, n, m = product.shape
+    return reshape(product, shape=(*leading, *([n] if len(a.shape) > 1 else []), *([m] if len(b.shape) > 1 else [])))
 
 
 @operation

@@ -90,8 +90,6 @@ def _(gs: tuple[Array | None, ...], needs: Sequence[bool], axis: int) -> Sequenc
 
 def unstack(x: Array, axis: int = 0) -> tuple[Array, ...]:
     """The slices along an axis: the gradient of all of them together costs one array, not one array each."""
-    if x.shape[axis] == 0:
-        return ()
     return tuple(_unstack(x, axis=axis))
 
 
