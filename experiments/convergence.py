@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import files
+from minigrad.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ SPLIT = 2 * 0.1 / (20 * 100)
 ENTRANTS = (
     Entrant("TPTT", "tptt", {"alpha_i": 0.1, "alpha_f": 0.01, "alpha_g": 0.001}),
     Entrant("BPTT-split", "bptt", {"lr": 0.01, "optimizer": "nag", "rates": {"W_hh": SPLIT, "b_h": SPLIT}}),
-    Entrant("frozen W_hh", "tptt", {"frozen": ("W_hh", "b_h")}),
+    Entrant("frozen W_hh, b_h", "tptt", {"frozen": ("W_hh", "b_h")}),
 )
 
 HEAD = """\
@@ -66,8 +67,8 @@ paper (batch 20, 100 tanh units, orthogonal weights, NAG 0.9, rates 0.1 / 0.01 /
 10,000 fresh sequences. A seed that did not get there within the budget shows its status and its last error. The paper's
 numbers are from its table 2.
 
-BPTT-split: backpropagation through time with rate 0.01, for W_hh and b_h 1e-4 of that. Frozen W_hh: TPTT with W_hh and
-b_h left as drawn.
+BPTT-split: backpropagation through time with rate 0.01, for W_hh and b_h 1e-4 of that. Frozen: TPTT with W_hh and b_h
+left as drawn.
 """
 
 
@@ -81,25 +82,29 @@ class Job:
 
     def folder(self, runs_dir: Path) -> Path:
         """Where runs of this job go: found again by name."""
-        name = f"{self.row.task}-{self.row.length}-{self.entrant.name.replace(' ', '-')}-{self.seed}"
+        name = f"{self.row.task}-{self.row.length}-{self.entrant.name.replace(', ', '-').replace(' ', '-')}-{self.seed}"
         return runs_dir / name
 
 
 def run(job: Job, runs_dir: Path) -> dict[str, Any]:
     """Train, or go on, or read what is finished: the result as JSON knows it."""
     import algorithms
-    from experiments import loop
+    from experiments import loop, record
+    from experiments.rundir import open_run
     from experiments.settings import Settings
 
     folder = job.folder(runs_dir)
-    started = sorted(folder.glob("*/config.json"))
-    if started:
-        return loop.resume(started[0].parent, loop.Quiet()).to_json()
     settings = Settings(
         task=job.row.task, length=job.row.length, seed=job.seed, max_iterations=job.row.budget, runs_dir=folder
     )
     method = algorithms.method(job.entrant.method)
-    return loop.train(settings, method.name, method.config(**job.entrant.options), loop.Quiet()).to_json()
+    config = method.config(**job.entrant.options)
+    for started in sorted(folder.glob("*/config.json")):
+        written = json.loads(started.read_text())
+        if (written["config"], written["settings"]) != (record.plain(config), record.plain(settings)):
+            raise InputError(f"{started} is a run with other settings: name another --runs-dir, or remove it")
+        return loop.resume(open_run(started.parent).path, loop.Quiet()).to_json()
+    return loop.train(settings, method.name, config, loop.Quiet()).to_json()
 
 
 def collect(seeds: int, workers: int, runs_dir: Path) -> dict[Job, dict[str, Any]]:
@@ -163,7 +168,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="Markdown file to write (default: standard output)")
     options = parser.parse_args()
     results = collect(options.seeds, options.workers, options.runs_dir)
-    command = "python -m experiments.convergence" + (f" --out {options.out}" if options.out else "")
+    command = " ".join(["python -m experiments.convergence", *sys.argv[1:]])
     page = "\n".join(table(results, options.seeds, command)) + "\n"
     if options.out is None:
         print(page, end="")

@@ -5,6 +5,7 @@ Legend: T time, B batch, D input size, V vocabulary, H hidden units, O outputs.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,8 @@ def test_first_values(scheme: Any) -> None:
     if scheme == "orthogonal":
         assert_allclose(p["W_hy"].T @ p["W_hy"], np.eye(O), atol=1e-6)
     else:
-        assert 0 < np.max(np.abs(p["W_hy"])) <= {"normal": 0.5, "sigmoid": 0.05, "uniform": 0.1}[scheme]
+        size = {"normal": 0.1, "sigmoid": 0.01, "uniform": 0.1 / np.sqrt(3)}[scheme]
+        assert 0.5 * size < np.std(p["W_hy"]) < 1.5 * size
 
 
 def test_sizes_by_name() -> None:
@@ -214,6 +216,14 @@ def test_the_kernels_that_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_impossible_models(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Model.make(**({"input_size": D, "hidden": H, "output_size": O} | settings))
+
+
+def test_the_smallest_model() -> None:
+    model = Model.make(input_size=1, hidden=1, output_size=1, tokens=True)
+    p = model.init(stream(0), "normal", "float64")
+    assert model.output(p, np.zeros((1, 1), int)).shape == (1, 1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.output_size = 2
 
 
 def test_unknown_schemes() -> None:

@@ -121,8 +121,9 @@ def test_without_a_gpu_the_error_is_one_line(
 
 def test_devices_that_exist_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     backend.check_device("cpu")
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(2))
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(1))
     backend.check_device("cuda")
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(2))
     backend.check_device("cuda:1")
 
 

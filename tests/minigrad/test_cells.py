@@ -5,6 +5,7 @@ Legend: T time, B batch, D input size, H hidden units, S numbers in a state.
 
 from __future__ import annotations
 
+import dataclasses
 from math import exp
 from typing import Any
 
@@ -424,7 +425,7 @@ def test_cells_by_name() -> None:
     assert cells.make("srn", 2, 3, "relu") == SRN(2, 3, "relu")
     assert cells.make("gru", 2, 3) == GRU(2, 3)
     assert cells.make("lstm", 2, 3, layers=2) == Stack((LSTM(2, 3), LSTM(3, 3)))
-    assert cells.make("antisymmetric", 2, 3) == Antisymmetric(2, 3)
+    assert cells.make("antisymmetric", 2, 3) == Antisymmetric(2, 3, epsilon=0.01, gamma=0.01)
     stack = CELLS["mixed"]
     assert (stack.input_size, stack.hidden, stack.state_size) == (D, 2, 8 + H + 2)
 
@@ -443,6 +444,16 @@ def test_cells_by_name() -> None:
 def test_impossible_cells(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         cells.make(**({"name": "srn", "input_size": 2, "hidden": 3} | arguments))
+
+
+@every
+def test_cells_are_values(name: str) -> None:
+    """Equal and hashable by their sizes, and not to be changed."""
+    cell = CELLS[name]
+    assert hash(cell) == hash(dataclasses.replace(cell))
+    field = dataclasses.fields(cell)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(cell, field, getattr(cell, field))
 
 
 def test_unknown_schemes() -> None:

@@ -140,6 +140,15 @@ def test_the_tolerance_can_be_set() -> None:
             check_gradient(nearly, x, analytic=analytic)
 
 
+def test_the_complex_step_is_strict() -> None:
+    """An error that differences would not see."""
+    nearly = planted(lambda x: x * x, lambda g, x: ((2 + 1e-8) * g * x,))
+    x = np.array([1.0, 1.5])
+    check_gradient(nearly, x, analytic=False)
+    with pytest.raises(GradientError):
+        check_gradient(nearly, x)
+
+
 def test_arguments_are_not_changed() -> None:
     (x,) = random_arrays([(3,)])
     before = x.copy()

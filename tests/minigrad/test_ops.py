@@ -245,6 +245,103 @@ def test_labels_tell_the_cases_apart() -> None:
     assert len({str(case) for case in CASES}) == len(CASES)
 
 
+def sigmoid(x: Any) -> Any:
+    """The definition."""
+    return 1 / (1 + np.exp(-x))
+
+
+def logarithms(z: Any) -> Any:
+    """Of softmax, by the definition."""
+    return z - np.log(np.sum(np.exp(z), axis=-1, keepdims=True))
+
+
+def scattered(x: Any, values: Any) -> Any:
+    """Rows added one by one."""
+    x = x.copy()
+    for i, value in zip(IDS, values, strict=True):
+        x[i] += value
+    return x
+
+
+def recurrence(u: Any, h: Any, W: Any) -> Any:
+    """A tanh network, step by step."""
+    states = []
+    for u_t in u:
+        h = np.tanh(u_t + h @ W)
+        states.append(h)
+    return np.array(states)
+
+
+M, C, THREE = (2, 3), (2, 3, 4), (4, 2, 3)
+VALUES: list[tuple[str, Callable[..., Any], Callable[..., Any], tuple[tuple[int, ...], ...]]] = [
+    ("abs", ops.abs, np.abs, (M,)),
+    ("add", ops.add, np.add, (M, (3,))),
+    ("broadcast_to", lambda x: ops.broadcast_to(x, THREE), lambda x: np.broadcast_to(x, THREE), (M,)),
+    ("clip", lambda x: ops.clip(x, -0.5, 0.7), lambda x: np.clip(x, -0.5, 0.7), (M,)),
+    ("concatenate", lambda *xs: ops.concatenate(xs, axis=1), lambda *xs: np.concatenate(xs, axis=1), (M, (2, 1))),
+    ("concatenate", lambda *xs: ops.concatenate(xs), lambda *xs: np.concatenate(xs), (M, (1, 3))),
+    ("cross_entropy", lambda z: ops.cross_entropy(z, GRID),
+     lambda z: -np.mean([logarithms(z)[i, j, GRID[i, j]] for i in range(2) for j in range(3)]), (C,)),
+    ("divide", ops.divide, np.divide, (M, (2, 1))),
+    ("dropout", lambda x: ops.dropout(x, DROPPED), lambda x: x * DROPPED, (M,)),
+    ("einsum", lambda *xs: ops.einsum("ij,jk->ki", *xs), lambda a, b: (a @ b).T, (M, (3, 4))),
+    ("embedding", lambda E: ops.embedding(E, GRID), lambda E: E[GRID], ((4, 2),)),
+    ("exp", ops.exp, np.exp, (M,)),
+    ("getitem", lambda x: ops.getitem(x, (0, ..., slice(1, None))), lambda x: x[0, ..., 1:], (C,)),
+    ("linear", ops.linear, lambda x: x, (M,)),
+    ("log", lambda x: ops.log(x * x), lambda x: np.log(x * x), (M,)),
+    ("log_softmax", ops.log_softmax, logarithms, (C,)),
+    ("logsumexp", lambda x: ops.logsumexp(x, axis=1), lambda x: np.log(np.sum(np.exp(x), axis=1)), (C,)),
+    ("matmul", ops.matmul, np.matmul, (THREE, (3, 2))),
+    ("max", lambda x: ops.max(x, axis=(0, 2)), lambda x: np.max(x, axis=(0, 2)), (C,)),
+    ("maximum", ops.maximum, np.maximum, (M, M)),
+    ("mean", lambda x: ops.mean(x, axis=1), lambda x: np.mean(x, axis=1), (C,)),
+    ("minimum", ops.minimum, np.minimum, (M, M)),
+    ("mse", ops.mse, lambda x, y: np.mean(np.sum((x - y) ** 2, axis=-1)), (C, C)),
+    ("multiply", ops.multiply, np.multiply, (M, (3,))),
+    ("negative", ops.negative, np.negative, (M,)),
+    ("power", lambda x: ops.power(x, 3), lambda x: x * x * x, (M,)),
+    ("relu", ops.relu, lambda x: np.maximum(x, 0), (M,)),
+    ("reshape", lambda x: ops.reshape(x, (-1, 2)), lambda x: x.reshape(-1, 2), (M,)),
+    ("scatter_add", lambda x, v: ops.scatter_add(x, IDS, v), scattered, ((4, 2), (5, 2))),
+    ("sigmoid", ops.sigmoid, sigmoid, (M,)),
+    ("softmax", ops.softmax, lambda z: np.exp(logarithms(z)), (C,)),
+    ("split", lambda x: ops.split(x, 2)[1], lambda x: x[..., 2:], (C,)),
+    ("split", lambda x: ops.split(x, 2, axis=0)[1], lambda x: x[1:], (C,)),
+    ("split", lambda x: ops.split(x, 1)[0], lambda x: x, (C,)),
+    ("split", lambda x: ops.split(x, (1, 3))[1], lambda x: x[..., 1:], (C,)),
+    ("sqrt", lambda x: ops.sqrt(x * x), np.abs, (M,)),
+    ("squared_error", ops.squared_error, lambda x, y: np.sum((x - y) ** 2), (C, C)),
+    ("srn_step", lambda *a: ops.srn_step(*a, activation="sigmoid"), lambda u, h, W, b: sigmoid(u + h @ W + b),
+     (M, M, (3, 3), (3,))),
+    ("srn_unroll", lambda *a: ops.srn_unroll(*a, activation="tanh"), recurrence, (THREE, M, (3, 3))),
+    ("stack", lambda *xs: ops.stack(xs, axis=1), lambda *xs: np.stack(xs, axis=1), (M, M)),
+    ("stack", lambda *xs: ops.stack(xs), lambda *xs: np.stack(xs), (M, M)),
+    ("subtract", ops.subtract, np.subtract, ((3,), M)),
+    ("sum", lambda x: ops.sum(x, axis=-1), lambda x: np.sum(x, axis=-1), (C,)),
+    ("take", lambda x: ops.take(x, IDS, axis=1), lambda x: x[:, IDS], ((2, 4, 3),)),
+    ("take", lambda x: ops.take(x, IDS), lambda x: x[IDS], ((4, 3),)),
+    ("tanh", ops.tanh, np.tanh, (M,)),
+    ("transpose", ops.transpose, lambda x: x.T, (C,)),
+    ("transpose", lambda x: ops.transpose(x, (1, -1, 0)), lambda x: np.transpose(x, (1, 2, 0)), (C,)),
+    ("unstack", lambda x: ops.unstack(x)[1], lambda x: x[1], (C,)),
+    ("unstack", lambda x: ops.unstack(x, axis=-2)[1], lambda x: x[:, 1], (C,)),
+    ("where", lambda x, y: ops.where(MASK, x, y), lambda x, y: np.where(MASK, x, y), (M, M)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "function", "plain", "shapes"), VALUES)
+def test_values_are_those_of_numpy(
+    name: str, function: Callable[..., Any], plain: Callable[..., Any], shapes: tuple[tuple[int, ...], ...]
+) -> None:
+    arrays = random_arrays(shapes)
+    assert_allclose(function(*arrays), plain(*arrays), rtol=1e-13, atol=1e-14)
+
+
+def test_every_value_is_compared() -> None:
+    assert {name for name, *_ in VALUES} == {case.name for case in CASES}
+
+
 @every
 def test_gradient_is_the_derivative(case: Case) -> None:
     check_gradient(case.bound(), *case.arrays(), analytic=case.analytic)
@@ -330,6 +427,30 @@ def test_what_is_not_asked_for_does_not_change_the_rest(case: Case) -> None:
             watched = tape.watch(arrays)
             y = case.bound()(*watched)
         assert_allclose(tape.gradient(y, watched[i], seed=seed), expected, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["subtract", "multiply", "divide", "matmul", "where", "scatter_add", "squared_error", "srn_step", "srn_unroll"],
+)
+def test_what_is_not_asked_for_is_not_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = next(case for case in CASES if case.name == name)
+    with Tape() as tape:
+        watched = tape.watch(case.arrays())
+        y = case.bound()(*watched)
+    answers: list[tuple[Any, Any]] = []
+    for operation in {record[0] for record in tape._records}:
+
+        def rule(g: Any, needs: Any, *kept: Any, rule: Any = operation.rule) -> Any:
+            answers.append((needs, rule(g, needs, *kept)))
+            return answers[-1][1]
+
+        monkeypatch.setattr(operation, "rule", rule)
+    for x in watched[:-1]:  # the first may be free
+        tape.gradient(y, x, seed=_seed(case))
+        needs, gradients = answers.pop()
+        assert gradients[needs.index(True)] is not None
+        assert gradients[-1] is None
 
 
 def _seed(case: Case, dtype: str = "float64", seed: int = 1) -> Any:
@@ -444,6 +565,19 @@ def test_rearranging(data: st.DataObject, shape: tuple[int, ...], seed: int) -> 
 
 
 # --- repeated ids ---
+
+
+def test_an_empty_axis_falls_into_nothing() -> None:
+    """No pieces: nothing is recorded, and nothing recorded later is taken for one of them."""
+    for cut in (lambda x: ops.unstack(x), lambda x: ops.split(x, 0, axis=0), lambda x: ops.split(x, (), axis=0)):
+        with Tape() as tape:
+            x, w = tape.watch([np.zeros((0, 2)), np.ones(3)])
+            assert cut(x) == ()
+            y = ops.sum(w)
+        g_x, g_w = tape.gradient(y, [x, w])
+        assert g_x.shape == (0, 2)
+        assert_array_equal(g_w, np.ones(3))
+        assert tape.stats().operations == 1
 
 
 def test_repeated_ids_add_up() -> None:
