@@ -9,13 +9,6 @@ import numpy as np
 from minigrad.backend import Array, Params, get_xp, to_numpy
 
 
-def norm(array: Array) -> float:
-    """Euclidean norm of all entries, summed in float64's range by taking the largest entry out first."""
-    xp = get_xp(array)
-    flat = xp.reshape(array, (-1,))
-    return math.sqrt(float(flat @ flat))
-
-
 def angle(a: Array, b: Array) -> float:
     """Angle between two arrays taken as vectors, in degrees; NaN if one is zero."""
     a, b = to_numpy(a).astype(np.float64).ravel(), to_numpy(b).astype(np.float64).ravel()

@@ -113,9 +113,10 @@ class Model:
         """Which twin of each cell's recurrence runs for these parameters."""
         layers = self.cell.layers if isinstance(self.cell, cells.Stack) else (self.cell,)
         W = ops.value(p["W_hy"])
+        names = {type(cell).__name__.lower(): cell for cell in layers}
         return {
-            type(cell).__name__.lower(): kernels.choose(W) if isinstance(cell, cells.SRN) else "reference"
-            for cell in layers
+            name: kernels.choose(W) if isinstance(cell, cells.SRN) else kernels.only_reference(name)
+            for name, cell in names.items()
         }
 
     def output(self, p: Params, x: Array) -> Array:

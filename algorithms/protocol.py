@@ -81,8 +81,6 @@ class Method:
     step: Callable[..., tuple[Any, Info]]
     measure: Callable[..., dict[str, Any]] | None = None
     """measure(config, model, state, batch, info): the diagnostics, by name; `state`: before the step."""
-    end_epoch: Callable[..., Any] | None = None
-    """end_epoch(config, model, state, validation_loss) -> State, where a method does something between epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
 """Target propagation through time (Manchev & Spratling 2020): TPTT, and TPTThx of its appendix A.
 
 A second network G learns to undo the transition F. From a target for the last state, G sets a target for every state
-before it, and F learns each transition locally: the loss is backpropagated one step, never through time.
+before it, and F learns each transition locally: the loss is backpropagated one step, never through time. An iteration
+learns G first and sets targets with the G just learnt, as the authors' released code does; the paper's text names the
+targets first.
 
 Legend, the paper's symbols (row vectors here: x @ W where the paper writes W x):
     T time, B batch, D input size, H hidden units, O outputs
@@ -240,7 +242,7 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     """The paper's diagnostics at one batch, `state` being the one before the step (section 4.3 of the experiments).
 
     `angle`: between the local and the backpropagated update of W_hh, in degrees (figure 5). `layers_f`, `layers_g`: the
-    terms of the two local losses at every step t = 1..T, means over batch and units (figure 6).
+    terms of the two local losses at every step t = 1..T, means over batch and units, without noise (figure 6).
     """
     p, x = state.params, batch.x
     h_0 = initial_state(model, p, batch, state.carry)

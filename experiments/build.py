@@ -11,6 +11,7 @@ import numpy as np
 from experiments import record
 from experiments.settings import Settings
 from minigrad.backend import Array, Params, check_device
+from minigrad.errors import InputError
 
 if TYPE_CHECKING:
     from algorithms.protocol import Method
@@ -53,6 +54,8 @@ def make_task(settings: Settings) -> Task:
 
     truth = {"true": True, "false": False}
     options = {name: truth.get(value.lower(), value) for name, value in settings.task_options.items()}
+    if "length" in options:
+        raise InputError("the length is no option of the task: use --length")
     return synthetic.make(settings.task, settings.length, **options)
 
 
@@ -107,5 +110,8 @@ def config_of(method: Method, config: Any) -> Any:
     if config is None:
         return method.config(**method.defaults)
     if isinstance(config, Mapping):
-        return record.load(method.config, config, "config")
+        config = record.load(method.config, config, "config")
+    for name, value in method.defaults.items():
+        if getattr(config, name) != value:
+            raise InputError(f"{method.name} stands for {name} {value}: leave the option out, or take another method")
     return config

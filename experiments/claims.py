@@ -125,9 +125,9 @@ def _run(files: Sequence[Path], listener: _Listener) -> None:
             os.environ.setdefault(name, "1")
         options += ["-n", str(workers)]
     code = pytest.main([*options, *map(str, files)], plugins=[listener])
-    listener.close()
     if code == pytest.ExitCode.INTERRUPTED and not listener.broken:
         raise KeyboardInterrupt
+    listener.close()
 
 
 class _Listener:

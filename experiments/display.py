@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -186,7 +187,7 @@ def print_result(result: Result, as_json: bool) -> None:
     else:
         print("\n".join(ending(result)), flush=True)
     if result.status == "interrupted":
-        print(f"resume with: python cli.py resume {result.run}", file=sys.stderr, flush=True)
+        print(f"resume with: python cli.py resume {shlex.quote(str(result.run))}", file=sys.stderr, flush=True)
 
 
 def ending(result: Result) -> list[str]:
@@ -203,7 +204,7 @@ def ending(result: Result) -> list[str]:
     if result.figure:
         rows.append(("figure", str(result.figure)))
     if result.status != "interrupted":
-        rows.append(("score it", f"python cli.py evaluate {result.run}"))
+        rows.append(("score it", f"python cli.py evaluate {shlex.quote(str(result.run))}"))
     return table(rows)
 
 

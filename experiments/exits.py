@@ -26,8 +26,12 @@ def guard(name: str, call: Callable[[], int]) -> int:
     A mistake in the program is no such error: it is raised again, with all that is known about it.
     """
     try:
+        if sys.stdout is None or sys.stderr is None:  # closed by whoever called
+            nowhere = open(os.devnull, "w")  # noqa: SIM115  it stays open as long as the program runs
+            sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a narrow encoding is no reason to fail
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # a narrow encoding is no reason to fail
         code = call()
         sys.stdout.flush()
         return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         OSError: if a step fails; then nothing temporary is left, and `path` holds what it held before
             (or, where only the last sync failed, already `data`).
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         _write_synced(temporary, data)

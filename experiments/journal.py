@@ -70,7 +70,8 @@ def cut_back(run: Run, iteration: int, metrics_bytes: int) -> None:
             )
         with run.metrics.open("ab") as file:
             file.truncate(metrics_bytes)
-        kept = [line for line in _readable(run.timings) if line.get("iteration", 0) <= iteration]
+        read_metrics(run.metrics)
+        kept = [line for line in _readable(run.timings) if line["iteration"] <= iteration]
         files.write_atomic(run.timings, "".join(record.dump(line) + "\n" for line in kept).encode())
     except OSError as error:
         raise RunError(f"cannot cut the logs of {run.path} back ({cause(error)})") from error
@@ -78,18 +79,18 @@ def cut_back(run: Run, iteration: int, metrics_bytes: int) -> None:
 
 def seconds_spent(run: Run) -> float:
     """Seconds of training that timings.jsonl tells of."""
-    return max((float(line.get("seconds", 0.0)) for line in _readable(run.timings)), default=0.0)
+    return max((float(line["seconds"]) for line in _readable(run.timings)), default=0.0)
 
 
 def _readable(path: Path) -> list[dict[str, Any]]:
-    """The lines that are whole: a kill may have cut the last one."""
+    """The lines of timings that are whole: a kill may have cut the last one."""
     lines = []
     for text in path.read_bytes().splitlines() if path.exists() else ():
         try:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict):
+        if isinstance(line, dict) and all(isinstance(line.get(k), int | float) for k in ("iteration", "seconds")):
             lines.append(line)
     return lines
 
@@ -111,7 +112,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             lines.append(_object(line))
         except ValueError as error:
             raise RunError(
-                f"{path} is damaged in line {number} ({cause(error)}): resume the run to write it again"
+                f"{path} is damaged in line {number} ({cause(error)}): mend the line, or delete the checkpoints to "
+                "train from the beginning"
             ) from None
     return lines
 

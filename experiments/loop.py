@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import build, checkpoint, checks, files, manifest, result, rundir, standing, states, stopping
 from experiments.build import Assemble, Parts
-from experiments.errors import cause
+from experiments.errors import RunError, cause
 from experiments.interrupts import Interrupts
 from experiments.journal import Lines, seconds_spent
 from experiments.progress import Display, Quiet
@@ -65,6 +65,7 @@ def train(
     """
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
+    standing.initial_state(parts)  # what does not fit shows here, before kernels compile
     _prepare_kernels(settings, display)
     begin = standing.beginning(parts)
     kernels = _try_step(parts, begin)
@@ -356,7 +357,7 @@ def _draw(run: Run, parts: Parts, done: Result, display: Display) -> Path | None
         return figure.draw(run, caption)
     except ImportError:
         display.note("no figure: it needs matplotlib, pip install '.[lab]'")
-    except OSError as error:
+    except (OSError, RunError) as error:
         display.note(f"no figure: {cause(error)}")
     return None
 

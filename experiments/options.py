@@ -61,8 +61,13 @@ def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], 
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalMetavarFromFieldName)
     parse = functools.partial(tyro.cli, collector, prog=prog, config=markers, return_unknown_args=True)
     if "--help" in arguments or "-h" in arguments:
-        parse(args=["--help"])  # prints and leaves, whatever else stands there
+        with _colours_as_wished():
+            parse(args=["--help"])  # prints and leaves, whatever else stands there
     fields = _fields(collector, structs.values())
+    # Before anything is called missing because its name is misspelt; after a lone `--` there are no options.
+    for token in itertools.takewhile(lambda token: token != "--", arguments):
+        if token.startswith("--") and not _takes(token, fields):
+            _refuse(token, fields, prog, takes_method=bool(structs))
     with _one_line_errors(fields):
         call: Callable[[], int]
         call, left = parse(args=list(arguments))
@@ -118,6 +123,26 @@ def _fields(collector: Callable[..., Any], structs: Iterable[Any]) -> list[str]:
 
 def _flag(field: str) -> str:
     return "--" + field.replace("_", "-")
+
+
+def _takes(token: str, fields: Iterable[str]) -> bool:
+    """Whether an option exists, by itself or as `--no-...`."""
+    given = token.partition("=")[0].replace("_", "-")
+    return given in {flag for field in fields for flag in (_flag(field), "--no-" + _flag(field)[2:])}
+
+
+@contextlib.contextmanager
+def _colours_as_wished() -> Iterator[None]:
+    """Print without colours where NO_COLOR is set: tyro does not look."""
+    if not os.environ.get("NO_COLOR"):
+        yield
+        return
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:
+        print(re.sub(r"\x1b\[[0-9;]*m", "", text.getvalue()), end="")
 
 
 def _refuse(token: str, fields: Iterable[str], prog: str, takes_method: bool) -> NoReturn:

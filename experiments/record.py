@@ -110,7 +110,11 @@ def _fit_plain(hint: Any, value: Any) -> Any:
     if hint is Path:
         return Path(_need(isinstance(value, str), value, hint))
     if hint is float:
-        return float(_need(isinstance(value, int | float) and not isinstance(value, bool), value, hint))
+        number = _need(isinstance(value, int | float) and not isinstance(value, bool), value, hint)
+        try:
+            return float(number)
+        except OverflowError:
+            raise _Misfit("the number is too large") from None
     if hint is int:
         return _need(isinstance(value, int) and not isinstance(value, bool), value, hint)
     if hint in (types.NoneType, None):

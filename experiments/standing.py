@@ -88,7 +88,11 @@ def load(path: Path, parts: Parts) -> tuple[Standing, int]:
         raise RunError(
             f"{path} holds no state of {parts.method.name} as this version knows it: use the version that wrote it"
         ) from None
-    _require_fit(path, state.params, initial_state(parts).params)
+    fresh = initial_state(parts)
+    _require_fit(path, state.params, fresh.params)
+    for item in fields(fresh):
+        if item.name.startswith("optimizer"):
+            _require_kinds(path, getattr(state, item.name), getattr(fresh, item.name))
     return Standing(state, counters), loaded.metrics_bytes
 
 
@@ -103,6 +107,16 @@ def _require_fit(path: Path, found: dict[str, Any], expected: dict[str, Any]) ->
                 f"{path} does not fit config.json ({name} is {_kind(found[name])}, not {_kind(array)}): "
                 "restore config.json"
             )
+
+
+def _require_kinds(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise RunError unless the optimiser remembers what config.json asks for, of the same parameters."""
+    names = [
+        {kind: sorted(part) if isinstance(part, dict) else [] for kind, part in memory.items()}
+        for memory in (found, expected)
+    ]
+    if names[0] != names[1]:
+        raise RunError(f"{path} does not fit config.json (its optimizer or frozen names differ): restore config.json")
 
 
 def _kind(array: Any) -> str:

@@ -37,6 +37,9 @@ CONFIG_KEYS: dict[str, tuple[str, ...]] = {
 """Keys of a fixture's config that are fields of the method's Config; those of `Setup` come on top."""
 
 OPTIMIZERS = {"bptt": ("sgd", "momentum", "nag", "adagrad", "adam"), "tptt": ("sgd", "momentum", "nag", "adagrad")}
+CHOICES = {"activation": ("tanh", "sigmoid", "linear"), "reduction": ("mean_bh", "sum_h")}
+"""Values that a fixture may name, where the method itself knows more."""
+
 ARRAYS: dict[str, tuple[str, ...]] = {"bptt": (), "tptt": ("h", "targets", "loss_g", "loss_f")}
 """What a method's Info holds that is written out beside loss, parameters, state and gradients."""
 
@@ -72,6 +75,10 @@ def trace(name: str, fixture: Path, out: Path) -> None:
     """
     method = algorithms.method(name)
     family = "tptt" if name == "tptthx" else name
+    if family not in CONFIG_KEYS:
+        raise InputError(f"there is no trace of {name}: methods with one are {', '.join(CONFIG_KEYS)}")
+    if Path(out).exists() and Path(out).samefile(fixture):
+        raise InputError(f"{out}: is the fixture itself; name another file for --out")
     given = read(Path(fixture))
     setup, config = configure(method, family, given)
     model, params = network(setup, given)
@@ -79,7 +86,10 @@ def trace(name: str, fixture: Path, out: Path) -> None:
     state = method.init(config, model, params, np.random.Generator(np.random.Philox(0)))
     state = dataclasses.replace(with_state(method, state, given), carry=h0)
     _refuse_rest(given)
-    after, info = method.step(config, model, state, batch, Given(noise))
+    with np.errstate(all="ignore"):  # finite numbers may overflow: the loss then says so
+        after, info = method.step(config, model, state, batch, Given(noise))
+    if info.status == "diverged":
+        raise InputError(f"{info.reason} is not finite: the fixture's numbers are too large")
     write(Path(out), collect(family, after, info))
 
 
@@ -95,7 +105,7 @@ def read(path: Path) -> dict[str, Array]:
                 raise InputError(f"{path}: not a readable .npz file; write it with numpy.savez from plain arrays")
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
+                arrays = {key: np.asarray(archive[key]) for key in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
@@ -110,12 +120,16 @@ def _standard(key: str, array: Array) -> Array:
     if array.dtype.kind in "US" and key == "config":
         return array
     if array.dtype.kind in "iu":
+        if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
+            raise InputError(f"{key}: holds an integer above 2^63 - 1")
         return array.astype(np.int64)
     if array.dtype.kind != "f":
         raise InputError(f"{key}: must hold integers or real numbers, got {array.dtype}")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise InputError(f"{key}: holds NaN or infinity")
-    return array.astype(np.float64)
+    return array
 
 
 def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Setup, Any]:
@@ -129,6 +143,9 @@ def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Set
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1)
             raise InputError(f"config: unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+    for key, choices in CHOICES.items():
+        if key in values and values[key] not in choices:
+            raise InputError(f"config: {key} must be one of {', '.join(choices)}, got {values[key]!r}")
     setup = record.load(Setup, {k: v for k, v in values.items() if k in names}, "config", "mend the fixture")
     own = {**method.defaults, **{k: v for k, v in values.items() if k not in names}}
     if "optimizer" in own and own["optimizer"] not in OPTIMIZERS[family]:
@@ -145,7 +162,7 @@ def _json(array: Array) -> dict[str, Any]:
     text = array.item()
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"config: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise InputError("config: must be a JSON object")
@@ -269,6 +286,8 @@ def _filled(path: str, fresh: Any, given: dict[str, Array]) -> Any:
         return int(value)
     if value.shape != fresh.shape:
         raise InputError(f"{path}: has shape {value.shape}, must be {fresh.shape}")
+    if path.startswith(("state/adagrad/", "state/v/")) and value.size and value.min() < 0:
+        raise InputError(f"{path}: holds a negative number, but is a sum of squares")
     return value.astype(np.float64)
 
 

@@ -1,0 +1,102 @@
+"""Bad input of the kinds that people and machines come up with: one line, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+QUICK = ["--length", "10", "--hidden", "8", "--max-iterations", "40", "--validate-size", "100", "--runs-dir", "runs"]
+
+
+def cli(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", str(ROOT / "cli.py"), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "--lenght", "5", "somewhere"], ["--lenght", "did you mean --length?"]),
+        (["trace", "bptt", "--fixtur", "x.npz", "--out", "y.npz"], ["--fixtur", "did you mean --fixture?"]),
+        (["resume", "--foo", "somewhere"], ["unknown option --foo"]),
+        (["train", "tptt", *QUICK, "--frozen", "W_hx"], ["frozen: there is no parameter 'W_hx'"]),
+        (["train", "tptt", *QUICK, "--layers", "2"], ["one SRN layer"]),
+        (["train", "tptthx", *QUICK, "--w-xh", "bptt"], ["tptthx stands for w_xh local"]),
+        (["train", "tptt", *QUICK, "--task", "adding", "--task-options", "length", "12"], ["use --length"]),
+    ],
+)
+def test_command_lines(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    refused(cli(tmp_path, *arguments, NUMBA_CACHE_DIR=str(tmp_path / "cache")), *words)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_forced_kernels_that_do_not_exist(tmp_path: Path) -> None:
+    done = cli(tmp_path, "train", "bptt", *QUICK, "--cell", "gru", MINIGRAD_KERNELS="fused")
+    refused(done, "gru has no fused twin")
+
+
+def test_trace_replaces_neither_devices_nor_its_fixture(tmp_path: Path) -> None:
+    shapes = {"W_xh": (2, 3), "W_hh": (3, 3), "b_h": (3,), "W_hy": (3, 2), "b_y": (2,)}
+    arrays = {f"params/{name}": np.ones(shape) for name, shape in shapes.items()}
+    arrays |= {"batch/x": np.ones((4, 1, 2)), "batch/y": np.zeros(1, int)}
+    fixture = tmp_path / "in.npz"
+    np.savez(fixture, config="{}", **arrays)
+    before = fixture.read_bytes()
+    refused(cli(tmp_path, "trace", "bptt", "--fixture", "in.npz", "--out", "in.npz"), "is the fixture itself")
+    assert fixture.read_bytes() == before
+    (tmp_path / "folder").mkdir()
+    refused(cli(tmp_path, "trace", "bptt", "--fixture", "in.npz", "--out", "folder"), "folder")
+    os.mkfifo(tmp_path / "pipe")
+    refused(cli(tmp_path, "trace", "bptt", "--fixture", "in.npz", "--out", "pipe"), "not a regular file")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_damaged_log_is_refused_before_training_goes_on(tmp_path: Path) -> None:
+    done = cli(tmp_path, "train", "bptt", *QUICK, "--lr", "1e-9", "--checkpoint-every", "10")
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    (run / "result.json").unlink()
+    log = bytearray((run / "metrics.jsonl").read_bytes())
+    log[10:20] = b"#" * 10
+    (run / "metrics.jsonl").write_bytes(log)
+    refused(cli(tmp_path, "resume", str(run)), "metrics.jsonl is damaged in line 1")
+
+
+def test_another_optimiser_in_the_config_is_refused(tmp_path: Path) -> None:
+    assert cli(tmp_path, "train", "bptt", *QUICK, "--lr", "1e-9", "--optimizer", "nag").returncode == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    (run / "result.json").unlink()
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["optimizer"] = "adagrad"
+    (run / "config.json").write_text(json.dumps(config))
+    refused(cli(tmp_path, "resume", str(run)), "its optimizer or frozen names differ")
+
+
+def test_closed_streams_are_no_traceback(tmp_path: Path) -> None:
+    script = f"{sys.executable} {ROOT / 'cli.py'} list >&-; echo $?"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "0"
+    assert done.stderr == ""
+
+
+def test_help_has_no_colours_where_none_are_wished(tmp_path: Path) -> None:
+    done = cli(tmp_path, "train", "--help", NO_COLOR="1", FORCE_COLOR="1")
+    assert "--alpha-i" in done.stdout
+    assert "\x1b" not in done.stdout
