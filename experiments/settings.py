@@ -29,8 +29,7 @@ class Settings:
     activation: Literal["tanh", "sigmoid", "relu", "linear"] = "tanh"
     """Activation of the srn cell; the other cells have their own."""
     init: Literal["orthogonal", "normal", "sigmoid", "uniform"] = "orthogonal"
-    """How weights start: orthogonal, N(0, 0.1^2), N(0, 0.01^2) for logistic units, or U(-1/sqrt(H), 1/sqrt(H)); V_hh
-    of TPTT is orthogonal in any case."""
+    """How weights start: orthogonal, N(0, 0.1^2), N(0, 0.01^2) or U(-1/sqrt(H), 1/sqrt(H)); V_hh always orthogonal."""
     hidden: int = 100
     """Hidden units H of a layer."""
     layers: int = 1
