@@ -72,14 +72,6 @@ language = nets(
 )
 
 
-@for_all(net=language, extra=st.integers(0, 3))
-def test_c3_one_window(net: Net, extra: int) -> None:
-    """C3 Truncated BPTT with windows at least as long as the sequence is BPTT, bit for bit."""
-    found, whole = windows(net, net.T + extra), net.bptt(lr=0.0).grads
-    for name, g in whole.items():
-        assert_array_equal(found[name], net.T * g)
-
-
 @for_all(net=language, length=st.integers(1, 7))
 def test_c3_shorter_windows(net: Net, length: int) -> None:
     """C3 Shorter windows lose exactly what flows back over their borders: (dE after one / dh) (dh / dw before it)."""
