@@ -106,18 +106,15 @@ class Model:
 
     def score(self, p: Params, h: Array, y: Array) -> Array:
         """E: the mean loss (0-d) of scored states; nats for softmax."""
-        output = self.readout(p, h)
-        return ops.cross_entropy(output, y) if self.loss == "softmax" else ops.mse(output, y)
+        if self.loss == "softmax":
+            return ops.linear_cross_entropy(self.cell.output(h), p["W_hy"], p["b_y"], y)
+        return ops.mse(self.readout(p, h), y)
 
     def kernels(self, p: Params) -> dict[str, str]:
         """Which twin of each cell's recurrence runs for these parameters."""
         layers = self.cell.layers if isinstance(self.cell, cells.Stack) else (self.cell,)
-        W = ops.value(p["W_hy"])
-        names = {type(cell).__name__.lower(): cell for cell in layers}
-        return {
-            name: kernels.choose(W) if isinstance(cell, cells.SRN) else kernels.only_reference(name)
-            for name, cell in names.items()
-        }
+        names = sorted({type(cell).__name__.lower() for cell in layers})
+        return {name: kernels.choose(ops.value(p["W_hy"])) for name in names}
 
     def output(self, p: Params, x: Array) -> Array:
         """Logits or values at the scored steps, from h_0 = 0."""

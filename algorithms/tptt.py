@@ -127,20 +127,20 @@ def init(config: Config, model: Model, params: Params, rng: np.random.Generator)
     )
 
 
-def F(p: Params, u: Array, h: Array, activation: str, known: Array | None = None) -> Array:
-    """F(x_t, h_{t-1}) = act(x_t W_xh + h_{t-1} W_hh + b_h), Eq. 1; u_t = x_t W_xh; `known`: its value, if known."""
-    return ops.srn_step(u, h, p["W_hh"], p["b_h"], activation=activation, known=known)
+def F(model: Model, p: Params, x: Array, h: Array) -> Array:
+    """F(x_t, h_{t-1}) = act(x_t W_xh + h_{t-1} W_hh + b_h), Eq. 1."""
+    return model.step(p, x, h)
 
 
-def G(p: Params, u: Array, h: Array, activation: str) -> Array:
-    """G(x_t, h_t) = act(x_t W_xh + h_t V_hh + c_h), Eq. 7; u_t = x_t W_xh."""
-    return ops.srn_step(u, h, p["V_hh"], p["c_h"], activation=activation)
+def G(model: Model, p: Params, x: Array, h: Array) -> Array:
+    """G(x_t, h_t) = act(x_t W_xh + h_t V_hh + c_h), Eq. 7: F's form with weights of its own."""
+    return model.step({**p, "W_hh": p["V_hh"], "b_h": p["c_h"]}, x, h)
 
 
 def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
     """One iteration of TPTT: learn G (Eq. 9), set targets (Eqs. 3, 8), learn F locally (Eqs. 10-13)."""
     p, x, y = state.params, batch.x, batch.y
-    act = model.cell.activation  # type: ignore[attr-defined]
+    act = activation(model)
     h_0 = initial_state(model, p, batch, state.carry)
     learn_g, learn_f = phases(config, rng)
     grads: Params = {}
@@ -154,19 +154,20 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         E = model.score(w, h_T, y)  # (2)
     readout = ("W_hy", "b_y", "W_xh") if config.w_xh == "bptt" else ("W_hy", "b_y")  # (11, 12)
     dE_dhT, dE_dW = tape.gradient(E, (h_T, without(select(w, *readout), *config.frozen)))
-    h, u = h.value, model.project(p, x)
+    h = h.value
+    h_prev = shift(h, h_0)
 
     if learn_g:
-        losses["loss_g"], dL_dV = feedback_loss(config, p, u, h, h_0, act, rng)  # (9)
+        losses["loss_g"], dL_dV = feedback_loss(config, model, p, x, h, h_prev, rng)  # (9)
         p, optimizer_g = config.rule(config.alpha_g).step(dL_dV, optimizer_g, p)
         grads |= dL_dV
 
     target_T = h[-1] - config.alpha_i * dE_dhT  # h^_T = h_T - alpha_i dE/dh_T  (3)
-    twin = kernels.choose(h)
-    targets = target.targets(u + p["c_h"], h, target_T, p["V_hh"], act, twin)  # h^_t, t = T-1..1  (8)
+    twin = kernels.choose(x, h, p["V_hh"])
+    targets = target.targets(x, h, target_T, p["W_xh"], p["V_hh"], p["c_h"], act, twin)  # h^_t, t = T-1..1  (8)
 
     if learn_f:
-        losses["loss_f"], dL_dW = local_loss(config, model, p, x, u, h, h_0, targets, act)  # (10, 13)
+        losses["loss_f"], dL_dW = local_loss(config, model, p, x, h, h_prev, targets)  # (10, 13)
         p, optimizer_f = config.rule(config.alpha_f).step({**dE_dW, **dL_dW}, optimizer_f, p)
         grads |= {**dE_dW, **dL_dW}
 
@@ -183,34 +184,40 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
 
 
 def feedback_loss(
-    config: Config, p: Params, u: Array, h: Array, h_0: Array, act: str, rng: np.random.Generator
+    config: Config, model: Model, p: Params, x: Array, h: Array, h_prev: Array, rng: np.random.Generator
 ) -> tuple[Array, Params]:
     """L_G = sum_t MSE(G(x_t, F(x_t, q_t)), q_t) and its gradient by V_hh, c_h, all else constant (Eq. 9).
 
     q_t = h_{t-1}, with noise on it where the config says so (section 3.1.2).
     """
-    q = shift(h, h_0)
-    f = h  # F(x_t, h_{t-1}) is h_t
+    q, f = h_prev, h  # F(x_t, h_{t-1}) is h_t
     if config.noise:
         q = q + like(h, rng.normal(0.0, config.noise, h.shape))
-        f = F(p, u, q, act)
+        f = F(model, p, x, q)
     t = slice(None) if config.g_sum == "all" else slice(-1)
     with Tape() as tape:
         w = tape.watch(select(p, *FEEDBACK))
-        L_G = share(config, h) * ops.squared_error(G(w, u[t], f[t], act), q[t])
+        G = p["W_xh"], w["V_hh"], w["c_h"]
+        L_G = share(config, h) * ops.srn_local_loss(*G, x[t], f[t], q[t], activation=activation(model))
     return L_G.value, tape.gradient(L_G, without(w, *config.frozen))
 
 
 def local_loss(
-    config: Config, model: Model, p: Params, x: Array, u: Array, h: Array, h_0: Array, targets: Array, act: str
+    config: Config, model: Model, p: Params, x: Array, h: Array, h_prev: Array, targets: Array
 ) -> tuple[Array, Params]:
     """L_F = sum_t MSE(F(x_t, h_{t-1}), h^_t) and its gradient, h_{t-1} and h^_t constant (Eq. 10; W_xh: Eq. 13)."""
     names = ("W_hh", "b_h", "W_xh") if config.w_xh == "local" else ("W_hh", "b_h")
     with Tape() as tape:
         w = tape.watch(select(p, "W_xh", "W_hh", "b_h"))
-        u = model.project(w, x) if config.w_xh == "local" else u
-        L_F = share(config, h) * ops.squared_error(F(w, u, shift(h, h_0), act, known=h), targets)
+        F = w["W_xh"], w["W_hh"], w["b_h"]
+        L_F = share(config, h) * ops.srn_local_loss(*F, x, h_prev, targets, activation=activation(model), known=h)
     return L_F.value, tape.gradient(L_F, without(select(w, *names), *config.frozen))
+
+
+def activation(model: Model) -> str:
+    """Name of the SRN's activation."""
+    name: str = model.cell.activation  # type: ignore[attr-defined]
+    return name
 
 
 def tied(config: Config, p: Params) -> Params:
@@ -251,9 +258,9 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
         E = model.score(p, model.unroll({**p, **w}, x, h_0)[-1], batch.y)
     bptt = tape.gradient(E, w["W_hh"])
 
-    xp, h, act = get_xp(bptt), info.arrays["h"], model.cell.activation  # type: ignore[attr-defined]
+    xp, h = get_xp(bptt), info.arrays["h"]
     error_f = h - info.arrays["targets"]
-    error_g = G(p, model.project(p, x), h, act) - shift(h, h_0)
+    error_g = G(model, p, x, h) - shift(h, h_0)
     return {
         "angle": angle(info.grads["W_hh"], bptt) if "W_hh" in info.grads else math.nan,
         "layers_f": [float(v) for v in xp.mean(error_f * error_f, axis=(1, 2))],

@@ -27,6 +27,9 @@ Scheme = Literal["orthogonal", "normal", "sigmoid", "uniform"]
 uniform U(-1/sqrt(H), 1/sqrt(H)), biases too."""
 
 
+_ACTIVATIONS = {"tanh": ops.tanh, "sigmoid": ops.sigmoid, "relu": ops.relu, "linear": ops.linear}
+
+
 class Cell(Protocol):
     """What methods and models ask of a cell."""
 
@@ -125,12 +128,11 @@ class SRN:
 
     def advance(self, p: Params, u: Array, h: Array) -> Array:
         """act(u + h @ W_hh + b_h)."""
-        return ops.srn_step(u, h, p["W_hh"], p["b_h"], activation=self.activation)
+        return _ACTIVATIONS[self.activation](ops.add(ops.add(u, ops.matmul(h, p["W_hh"])), p["b_h"]))
 
     def unroll(self, p: Params, x: Array, h0: Array) -> Array:
         """The fused recurrence."""
-        u = ops.add(self.project(p, x), p["b_h"])
-        return ops.srn_unroll(u, h0, p["W_hh"], activation=self.activation)
+        return ops.srn_unroll(x, h0, p["W_xh"], p["W_hh"], p["b_h"], activation=self.activation)
 
     def output(self, h: Array) -> Array:
         """The state itself."""
@@ -180,8 +182,8 @@ class GRU:
         return n - z * (n - h)
 
     def unroll(self, p: Params, x: Array, h0: Array) -> Array:
-        """Step by step."""
-        return unroll_by_steps(self, p, x, h0)
+        """The fused recurrence."""
+        return ops.gru_unroll(x, h0, p["W_xh"], p["W_hh"], p["b_xh"], p["b_hh"])
 
     def output(self, h: Array) -> Array:
         """The state itself."""
@@ -225,8 +227,8 @@ class LSTM:
         return ops.concatenate([ops.sigmoid(o) * ops.tanh(c), c], axis=-1)
 
     def unroll(self, p: Params, x: Array, h0: Array) -> Array:
-        """Step by step."""
-        return unroll_by_steps(self, p, x, h0)
+        """The fused recurrence."""
+        return ops.lstm_unroll(x, h0, p["W_xh"], p["W_hh"], p["b_h"])
 
     def output(self, h: Array) -> Array:
         """The hidden half of the state."""
@@ -273,8 +275,9 @@ class Antisymmetric:
         return self.epsilon * (ops.sigmoid(u_z + v) * ops.tanh(u_h + v)) + h
 
     def unroll(self, p: Params, x: Array, h0: Array) -> Array:
-        """Step by step."""
-        return unroll_by_steps(self, p, x, h0)
+        """The fused recurrence."""
+        constants = {"epsilon": self.epsilon, "gamma": self.gamma}
+        return ops.antisymmetric_unroll(x, h0, p["W_xh"], p["W_hh"], p["b_h"], **constants)
 
     def output(self, h: Array) -> Array:
         """The state itself."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from minigrad.backend import Array, frozen, get_xp, is_float
 
 Forward = tuple[Any, tuple[Any, ...]]
@@ -109,18 +111,21 @@ class Operation:
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         tape: Tape | None = None
         values = []
+        indices = []  # of the inputs on the tape, -1 for constants
         for x in inputs:
+            index = -1
             if type(x) is Tensor:
                 if x.tape.recording:
                     if tape is None:
                         tape = x.tape
                     elif tape is not x.tape:
                         raise TypeError(f"{self.name}: tensors of two open tapes do not mix; use .value of one of them")
-                values.append(x.value)
-            else:
-                values.append(x)
+                    index = x.index
+                x = x.value
+            values.append(x)
+            indices.append(index)
         value, kept = self.forward(*values, **settings)
-        return value if tape is None else tape._record(self, inputs, value, kept)
+        return value if tape is None else tape._record(self, indices, value, kept)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
@@ -154,7 +159,7 @@ class Tape:
         self.recording = False
         # operation, indices of its inputs (-1: a constant), first index and number of its results (0: a single one that
         # is no tuple), what it keeps
-        self._records: list[tuple[Operation, tuple[int, ...], int, int, tuple[Any, ...]]] = []
+        self._records: list[tuple[Operation, list[int], int, int, tuple[Any, ...]]] = []
         self._nodes: list[tuple[tuple[int, ...], Any]] = []  # shape and dtype, by index
         self._watched: list[Array] = []
 
@@ -187,19 +192,18 @@ class Tape:
         return self._node(array)
 
     def _node(self, value: Array) -> Tensor:
-        self._nodes.append((tuple(value.shape), value.dtype))
+        self._nodes.append((value.shape, value.dtype))
         return Tensor(frozen(value), self, len(self._nodes) - 1)
 
-    def _record(self, operation: Operation, inputs: tuple[Any, ...], value: Any, kept: tuple[Any, ...]) -> Any:
-        sources = tuple([x.index if type(x) is Tensor and x.tape is self else -1 for x in inputs])
+    def _record(self, operation: Operation, inputs: list[int], value: Any, kept: tuple[Any, ...]) -> Any:
         first = len(self._nodes)
         for array in kept:
             frozen(array)
         if type(value) is tuple:
             if value:
-                self._records.append((operation, sources, first, len(value), kept))
+                self._records.append((operation, inputs, first, len(value), kept))
             return tuple([self._node(v) for v in value])
-        self._records.append((operation, sources, first, 0, kept))
+        self._records.append((operation, inputs, first, 0, kept))
         return self._node(value)
 
     def gradient(self, target: Tensor, sources: Any, seed: Array | None = None) -> Any:
@@ -251,76 +255,73 @@ class Tape:
 
     def _backward(self, target: Tensor, sources: set[int], seed: Array) -> dict[int, Array]:
         """Walk the tape from the target back to the sources; gradients by index."""
-        size = target.index + 1
-        leads = bytearray(size)  # whether a node depends on a source: all others are left out of the walk
-        for i in sources:
-            if i < size:
-                leads[i] = 1
+        leads = set(sources)  # nodes that depend on a source: all others are left out of the walk
         path = []
         for record in self._records:
             _, inputs, first, count, _ = record
-            if first >= size:
+            if first > target.index:
                 break
-            for i in inputs:
-                if i >= 0 and leads[i]:
-                    for j in range(first, min(first + (count or 1), size)):
-                        leads[j] = 1
-                    path.append(record)
-                    break
+            needs = [i in leads for i in inputs]
+            if True in needs:
+                if count == 0:
+                    leads.add(first)
+                else:
+                    leads.update(range(first, first + count))
+                path.append((record, needs))
 
-        grads: list[Any] = [None] * (size if not path else max(size, path[-1][2] + path[-1][3]))
-        owned = bytearray(size)  # whether a gradient's buffer is ours to add into
-        grads[target.index] = seed
-        for operation, inputs, first, count, kept in reversed(path):
+        grads: dict[int, Any] = {target.index: seed}
+        owned: set[int] = set()  # nodes whose gradient is in a buffer of ours to add into
+
+        def complete(i: int) -> Any:
+            """The gradient of a result: all who used it have been walked. Memory goes as the walk goes."""
+            return grads.get(i) if i in sources else grads.pop(i, None)
+
+        for (operation, inputs, first, count, kept), needs in reversed(path):
             g: Any
             if count == 0:
-                g = grads[first]
+                g = complete(first)
                 missing = g is None
             else:
-                g = tuple(grads[first : first + count])
+                g = tuple([complete(i) for i in range(first, first + count)])
                 missing = all(part is None for part in g)
             if missing:
                 continue
-            for i in range(first, first + (count or 1)):
-                if i not in sources:
-                    grads[i] = None  # memory goes as the walk goes
             if operation.rule is None:
                 raise NotImplementedError(f"{operation.name} has no gradient")
-            needs = tuple([i >= 0 and leads[i] == 1 for i in inputs])
             parts = operation.rule(g, needs, *kept)
-            if any(needs[len(parts) :]):
+            if len(parts) < len(needs) and True in needs[len(parts) :]:
                 raise TypeError(f"{operation.name}: argument {len(parts) + 1} is a constant and has no gradient")
             for i, needed, part in zip(inputs, needs, parts, strict=False):
                 if needed and part is not None:
                     self._add(grads, owned, i, part, operation)
-        return {i: grads[i] for i in sources if i < size}
+        return grads
 
-    def _add(self, grads: list[Any], owned: bytearray, i: int, part: Any, operation: Operation) -> None:
+    def _add(self, grads: dict[int, Any], owned: set[int], i: int, part: Any, operation: Operation) -> None:
         """Add to the gradient of node i: the first part is stored, the second allocates, later ones do not."""
         shape, dtype = self._nodes[i]
-        total = grads[i]
+        total = grads.get(i)
         if type(part) is Indexed:
             xp = get_xp(part.value)
             if total is None:
                 total = xp.zeros(shape, dtype=dtype, device=part.value.device)
-            elif not owned[i]:
+            elif i not in owned:
                 total = xp.asarray(total, copy=True)
             total[part.key] += part.value
-            owned[i] = 1
             grads[i] = total
+            owned.add(i)
             return
         if part.dtype != dtype:
             raise TypeError(f"the gradient of {operation.name} turned {dtype} into {part.dtype}")
-        if tuple(part.shape) != shape:
+        if part.shape != shape:
             part = unbroadcast(part, shape)
         if total is None:
             grads[i] = part
-        elif owned[i]:
+        elif i in owned:
             total += part
             grads[i] = total
         else:
             grads[i] = total + part
-            owned[i] = 1
+            owned.add(i)
 
     def stats(self) -> Stats:
         """How many operations the tape holds and how many bytes they keep."""
@@ -342,8 +343,11 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     """Sum a gradient over the axes along which an argument of `shape` was broadcast."""
     xp = get_xp(g)
     extra = g.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1)
-    return xp.reshape(xp.sum(g, axis=axes) if axes else g, shape)
+    axes = tuple([i for i, n in enumerate(g.shape) if n != 1 and (i < extra or shape[i - extra] == 1)])
+    if axes:
+        # np.sum does the same as np.add.reduce, but spends more on its arguments than a small sum takes.
+        g = np.add.reduce(g, axis=axes) if xp is np else xp.sum(g, axis=axes)
+    return g if g.shape == shape else xp.reshape(g, shape)
 
 
 def _owner(array: Any) -> Any:

@@ -17,7 +17,7 @@ from minigrad.errors import InputError
 from minigrad.kernels.cache import is_prepared, prepare
 from minigrad.kernels.shapes import why_not_fused
 
-__all__ = ["Twin", "choose", "is_prepared", "only_reference", "prepare"]
+__all__ = ["Twin", "choose", "is_prepared", "prepare"]
 
 Twin: TypeAlias = Literal["reference", "fused"]
 """Which of the functions that compute the same: `reference` or `fused`."""
@@ -41,14 +41,3 @@ def choose(*arrays: Array) -> Twin:
     if obstacle and wish == "fused":
         raise InputError(f"MINIGRAD_KERNELS=fused is not possible here: {obstacle}; use reference or auto")
     return "reference" if obstacle else "fused"
-
-
-def only_reference(recurrence: str) -> Twin:
-    """The twin of a recurrence that has no fused one yet.
-
-    Raises:
-        InputError: if MINIGRAD_KERNELS forces one all the same.
-    """
-    if os.environ.get("MINIGRAD_KERNELS") == "fused":
-        raise InputError(f"MINIGRAD_KERNELS=fused is not possible here: {recurrence} has no fused twin; use auto")
-    return "reference"

@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,48 +30,50 @@ from minigrad.errors import InputError
 SOURCES = Path(__file__).parent
 COMPILED = SOURCES / "fused"
 
-_ready: set[str] = set()  # the dtypes whose kernels this process has begun to use
+_ready: set[tuple[str, str]] = set()  # the kernels, by name and dtype, that this process has begun to use
 
 
-def is_prepared(dtype: Any) -> bool:
-    """Whether the fused kernels for a dtype lie compiled on disk; quick, and without importing Numba.
+def is_prepared(kernel: str, dtype: Any) -> bool:
+    """Whether a fused kernel lies compiled on disk; quick, and without importing Numba.
 
     Args:
+        kernel: a name in FIRST_CALLS.
         dtype: float32 or float64, as a name or a NumPy dtype.
 
     Raises:
         InputError: if there are no fused kernels for the dtype.
     """
-    name = _name(dtype)
-    return name in _ready or _stamped(name)
+    key = kernel, _name(dtype)
+    return key in _ready or _stamped(*key)
 
 
-def prepare(dtype: Any) -> None:
-    """Load the fused kernels for a dtype, compiling them first (some seconds) unless they lie compiled on disk.
+def prepare(kernel: str, dtype: Any) -> None:
+    """Load a fused kernel, compiling it first (some seconds) unless it lies compiled on disk.
 
     Several processes may call this at once: one compiles, the others wait and load.
 
     Args:
+        kernel: a name in FIRST_CALLS.
         dtype: float32 or float64, as a name or a NumPy dtype.
 
     Raises:
         InputError: if there are no fused kernels for the dtype.
     """
-    name = _name(dtype)
-    if name in _ready:
+    key = kernel, _name(dtype)
+    if key in _ready:
         return
-    with contextlib.nullcontext() if _stamped(name) else _locked():
-        compiled = _stamped(name)
+    with contextlib.nullcontext() if _stamped(*key) else _locked():
+        compiled = _stamped(*key)
         if not compiled:
             _discard_stale()
-        _ready.add(name)  # the kernels that run now must not ask for themselves again
+        _ready.add(key)  # the kernel that runs now must not ask for itself again
         try:
-            _run_all(name)
+            FIRST_CALLS[kernel](*_smallest(key[1]))
         except BaseException:
-            _ready.discard(name)
+            _ready.discard(key)
             raise
         if not compiled:
-            _write_stamp(name)
+            _write_stamp(*key)
 
 
 @functools.cache
@@ -81,14 +84,82 @@ def _name(dtype: Any) -> str:
     return name
 
 
-def _run_all(name: str) -> None:
-    """Call every fused kernel on the smallest arrays: Numba compiles at a call."""
-    from minigrad.kernels import srn, target
+# ----------------------------------------------------------------------------------------------------------------------
+# The first call: Numba compiles at a call, so every kernel has one on the smallest arrays
 
-    sequence, batch, square = np.zeros((2, 1, 1), name), np.zeros((1, 1), name), np.zeros((1, 1), name)
-    srn.forward(sequence, batch, square, "tanh", "fused")
-    srn.backward(sequence, sequence, batch, square, "tanh", "fused")
-    target.targets(sequence, sequence, batch, square, "tanh", "fused")
+
+def _smallest(name: str) -> tuple[Any, Any, Any]:
+    """A sequence [2, 1, n], a matrix [m, n] and a vector [n] of zeros, by their sizes."""
+    return (
+        lambda n=1: np.zeros((2, 1, n), name),
+        lambda m=1, n=1: np.zeros((m, n), name),
+        lambda n=1: np.zeros(n, name),
+    )
+
+
+def _srn(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import srn
+
+    h = srn.forward(a(), m(), m(), m(), v(), "tanh", "fused")
+    srn.backward(h, a(), h, m(), m(), m(), "tanh", "fused")
+
+
+def _lstm(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import lstm
+
+    s, gates = lstm.forward(a(), m(1, 2), m(1, 4), m(1, 4), v(4), "fused")
+    lstm.backward(s, a(), s, m(1, 2), gates, m(1, 4), m(1, 4), "fused")
+
+
+def _gru(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import gru
+
+    h, gates = gru.forward(a(), m(), m(1, 3), m(1, 3), v(3), v(3), "fused")
+    gru.backward(h, a(), h, m(), gates, m(1, 3), m(1, 3), "fused")
+
+
+def _antisymmetric(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import antisymmetric
+
+    h, gates = antisymmetric.forward(a(), m(), m(1, 2), m(), v(2), 0.0, 0.0, "fused")
+    antisymmetric.backward(h, a(), h, m(), gates, m(1, 2), m(), 0.0, 0.0, "fused")
+
+
+def _target(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import target
+
+    target.targets(a(), a(), m(), m(), m(), v(), "tanh", "fused")
+
+
+def _local(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import local
+
+    local.loss(a(), a(), a(), None, m(), m(), v(), "tanh", "fused")
+
+
+def _readout(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import readout
+
+    readout.forward(m(), m(), v(), np.zeros(1, int), "fused")
+
+
+def _scatter(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import scatter
+
+    scatter.scatter_add((1, 1), np.zeros(1, int), m(), "fused")
+
+
+FIRST_CALLS: dict[str, Callable[[Any, Any, Any], None]] = {
+    "srn": _srn,
+    "lstm": _lstm,
+    "gru": _gru,
+    "antisymmetric": _antisymmetric,
+    "target": _target,
+    "local": _local,
+    "readout": _readout,
+    "scatter": _scatter,
+}
+"""Every fused kernel by its name, which is that of its module."""
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -108,14 +179,14 @@ def _folder() -> Path | None:
     return None
 
 
-def _stamp(name: str) -> Path | None:
+def _stamp(kernel: str, dtype: str) -> Path | None:
     folder = _folder()
-    return folder / f"minigrad-{_sources()}-{_machine()}-{name}.json" if folder else None
+    return folder / f"minigrad-{_sources()}-{_machine()}-{kernel}-{dtype}.json" if folder else None
 
 
-def _stamped(name: str) -> bool:
-    """Whether a stamp says that everything is compiled, and the files that it names are still there."""
-    stamp = _stamp(name)
+def _stamped(kernel: str, dtype: str) -> bool:
+    """Whether a stamp says that a kernel is compiled, and the files that it names are still there."""
+    stamp = _stamp(kernel, dtype)
     if stamp is None:
         return False
     try:
@@ -125,8 +196,8 @@ def _stamped(name: str) -> bool:
     return bool(files) and all(Path(file).exists() for file in files)
 
 
-def _write_stamp(name: str) -> None:
-    stamp, files = _stamp(name), [str(file) for file in _index_files()]
+def _write_stamp(kernel: str, dtype: str) -> None:
+    stamp, files = _stamp(kernel, dtype), [str(file) for file in _index_files(kernel)]
     if stamp is not None and files:
         draft = stamp.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(files))
@@ -138,20 +209,23 @@ def _discard_stale() -> None:
     folder = _folder()
     if folder is None or any(folder.glob(f"minigrad-{_sources()}-*.json")):
         return
-    for file in [*_index_files(), *folder.glob("minigrad-*.json")]:
+    for kernel in FIRST_CALLS:
+        for file in _index_files(kernel):
+            file.unlink(missing_ok=True)
+    for file in folder.glob("minigrad-*.json"):
         file.unlink(missing_ok=True)
 
 
-def _index_files() -> list[Path]:
-    """Numba's index files of the fused kernels."""
-    from minigrad.kernels.fused import srn, target  # noqa: F401  a kernel is known once its module was imported
+def _index_files(kernel: str) -> list[Path]:
+    """Numba's index files of a fused kernel."""
+    module = importlib.import_module(f"minigrad.kernels.fused.{kernel}")  # its functions are known once it is imported
     from minigrad.kernels.fused.compiler import COMPILED_KERNELS
 
     found: list[Path] = []
-    for kernel in COMPILED_KERNELS:
-        place, function = kernel.stats.cache_path, kernel.py_func
-        if place:
-            found += Path(place).glob(f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}-*.nbi")
+    for compiled in COMPILED_KERNELS:
+        place, function = compiled.stats.cache_path, compiled.py_func
+        if place and function.__module__ == module.__name__:
+            found += Path(place).glob(f"{kernel}.{function.__qualname__}-*.nbi")
     return sorted(found)
 
 

@@ -13,28 +13,30 @@ from minigrad.kernels.activations import ACTIVATIONS
 FUSED_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
-def check(name: str, activation: str, twin: str, **arrays: tuple[Array, str]) -> None:
+def check(name: str, twin: str, activation: str = "linear", **arrays: tuple[Array, str]) -> None:
     """Raise unless the arrays fit together.
 
     Args:
         name: of the recurrence, for messages.
-        activation: must be a name in ACTIVATIONS.
         twin: `reference` or `fused`; the fused twin takes NumPy arrays of one dtype, float32 or float64.
-        arrays: name = (array, its axes as letters); one letter stands for one size throughout.
+        activation: must be a name in ACTIVATIONS.
+        arrays: name = (array, its axes as letters); one letter stands for one size throughout, a digit before a letter
+            for a multiple of its size.
 
     Raises:
         InputError: that names the recurrence, the array and the shapes.
         TypeError: if the arrays belong to different libraries or devices.
     """
-    plain = [array for array, _ in arrays.values()]
-    obstacle = why_not_fused(plain)  # which also sees to it that libraries and devices do not mix
+    obstacle = why_not_fused([array for array, _ in arrays.values()])  # libraries and devices do not mix either
     sizes: dict[str, int] = {}
-    for label, (array, axes) in arrays.items():
+    for label, (array, letters) in arrays.items():
+        axes = _axes(letters)
         fits = len(axes) == array.ndim and all(
-            sizes.setdefault(axis, n) == n for axis, n in zip(axes, array.shape, strict=True)
+            n % multiple == 0 and sizes.setdefault(letter, n // multiple) == n // multiple
+            for (multiple, letter), n in zip(axes, array.shape, strict=True)
         )
         if not fits:
-            expected = ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in axes)
+            expected = ", ".join(_expected(multiple, letter, sizes) for multiple, letter in axes)
             raise InputError(f"{name}: {label} has shape {tuple(array.shape)}, expected [{expected}]")
     if activation not in ACTIVATIONS:
         raise InputError(f"{name}: unknown activation {activation!r}: use one of {', '.join(ACTIVATIONS)}")
@@ -42,6 +44,23 @@ def check(name: str, activation: str, twin: str, **arrays: tuple[Array, str]) ->
         raise InputError(f"{name}: unknown twin {twin!r}: use reference or fused")
     if twin == "fused" and obstacle:
         raise InputError(f"{name}: {obstacle}; use the reference twin")
+
+
+def _axes(letters: str) -> list[tuple[int, str]]:
+    """`TB4H` -> (1, T), (1, B), (4, H)."""
+    axes, multiple = [], 1
+    for character in letters:
+        if character.isdigit():
+            multiple = int(character)
+        else:
+            axes.append((multiple, character))
+            multiple = 1
+    return axes
+
+
+def _expected(multiple: int, letter: str, sizes: dict[str, int]) -> str:
+    name = letter if multiple == 1 else f"{multiple}{letter}"
+    return f"{name}={multiple * sizes[letter]}" if letter in sizes else name
 
 
 def why_not_fused(arrays: Sequence[Array]) -> str:

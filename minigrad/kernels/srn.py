@@ -1,14 +1,16 @@
 """The simple recurrent network over a whole sequence.
 
-    forward     h_t = act(x_proj_t + h_{t-1} @ W_hh)                    t = 1..T
+    forward     h_t = act(x_t @ W_xh + h_{t-1} @ W_hh + b_h)            t = 1..T
     backward    d_t = (g_t + d_{t+1} @ W_hh^T) * act'(h_t)              t = T..1, d_{T+1} = 0
-                dE/dx_proj_t = d_t
-                dE/dh_0      = d_1 @ W_hh^T
-                dE/dW_hh     = sum over t of h_{t-1}^T @ d_t
+                dE/dx_t  = d_t @ W_xh^T
+                dE/dh_0  = d_1 @ W_hh^T
+                dE/dW_xh = sum over t of x_t^T @ d_t
+                dE/dW_hh = sum over t of h_{t-1}^T @ d_t
+                dE/db_h  = sum over t and the batch of d_t
 
-T time, B batch, H hidden. x_proj_t = x_t @ W_xh + b_h holds the input and the bias; g_t = dE/dh_t counts the direct use
-of h_t only; act' is taken from h_t. |d_t| < 1e-30 becomes zero. Source: backpropagation through time for J. L. Elman,
-Finding structure in time, Cognitive Science 14 (1990).
+T time, B batch, D input size, H hidden. g_t = dE/dh_t counts the direct use of h_t only; act' is taken from h_t.
+|d_t| < 1e-30 becomes zero. Source: backpropagation through time for J. L. Elman, Finding structure in time, Cognitive
+Science 14 (1990).
 """
 
 from __future__ import annotations
@@ -16,21 +18,24 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import ACTIVATIONS, DERIVATIVES, flushed
+from minigrad.kernels.plain import before, row_sum, rows_times, stacked, weight_gradient
 from minigrad.kernels.shapes import check
 
 __all__ = ["ACTIVATIONS", "DERIVATIVES", "Gradients", "backward", "forward"]
 
-Gradients = tuple[Array | None, Array | None, Array | None]
-"""Gradients by x_proj, h0 and W_hh; None where none was asked for."""
+Gradients = tuple[Array | None, ...]
+"""Gradients by x, h0, W_xh, W_hh, b_h; None where none was asked for."""
 
 
-def forward(x_proj: Array, h0: Array, W_hh: Array, activation: str, twin: Twin) -> Array:
+def forward(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_h: Array, activation: str, twin: Twin) -> Array:
     """All states of a simple recurrent network.
 
     Args:
-        x_proj: input projections with bias, [T, B, H]; float (reference: or complex).
+        x: inputs, [T, B, D]; float (reference: or complex).
         h0: state before the first step, [B, H].
+        W_xh: input weights, [D, H].
         W_hh: recurrent weights, [H, H].
+        b_h: bias, [H].
         activation: tanh, sigmoid, relu or linear.
         twin: see `minigrad.kernels.choose`.
 
@@ -41,62 +46,89 @@ def forward(x_proj: Array, h0: Array, W_hh: Array, activation: str, twin: Twin) 
         InputError: if shapes or dtypes do not fit, or the activation is unknown.
         TypeError: if the arrays belong to different libraries or devices.
     """
-    check("srn.forward", activation, twin, x_proj=(x_proj, "TBH"), h0=(h0, "BH"), W_hh=(W_hh, "HH"))
-    if twin == "fused" and x_proj.size:
+    check(
+        "srn.forward",
+        twin,
+        activation,
+        x=(x, "TBD"),
+        h0=(h0, "BH"),
+        W_xh=(W_xh, "DH"),
+        W_hh=(W_hh, "HH"),
+        b_h=(b_h, "H"),
+    )
+    if twin == "fused" and x.size and h0.size:
         from minigrad.kernels.fused import srn as fused
 
-        return fused.forward(x_proj, h0, W_hh, activation)
-    act = ACTIVATIONS[activation]
+        return fused.forward(x, h0, W_xh, W_hh, b_h, activation)
+    act, u = ACTIVATIONS[activation], rows_times(x, W_xh) + b_h
     h_t, states = h0, []
-    for t in range(x_proj.shape[0]):
-        h_t = act(x_proj[t, ...] + h_t @ W_hh)
+    for t in range(x.shape[0]):
+        h_t = act(u[t, ...] + h_t @ W_hh)
         states.append(h_t)
-    return _stack(states, x_proj)
+    return stacked(states, h0)
 
 
 def backward(
     g: Array,
+    x: Array,
     h: Array,
     h0: Array,
+    W_xh: Array,
     W_hh: Array,
     activation: str,
     twin: Twin,
-    needs: tuple[bool, ...] = (True, True, True),
+    needs: tuple[bool, ...] = (True,) * 5,
 ) -> Gradients:
     """Gradients of a loss by the arguments of `forward`.
 
     Args:
         g: gradients of the loss by the states, [T, B, H].
+        x: inputs, [T, B, D].
         h: the states that `forward` returned, [T, B, H].
         h0: state before the first step, [B, H].
+        W_xh: input weights, [D, H].
         W_hh: recurrent weights, [H, H].
         activation: tanh, sigmoid, relu or linear.
         twin: see `minigrad.kernels.choose`.
-        needs: whether the gradients by x_proj, h0 and W_hh are wanted.
+        needs: whether the gradients by x, h0, W_xh, W_hh and b_h are wanted.
 
     Returns:
-        Gradients by x_proj [T, B, H], h0 [B, H] and W_hh [H, H]; None where not wanted.
+        Gradients by x [T, B, D], h0 [B, H], W_xh [D, H], W_hh [H, H] and b_h [H]; None where not wanted.
 
     Raises:
         InputError: if shapes or dtypes do not fit, or the activation is unknown.
         TypeError: if the arrays belong to different libraries or devices.
     """
-    check("srn.backward", activation, twin, g=(g, "TBH"), h=(h, "TBH"), h0=(h0, "BH"), W_hh=(W_hh, "HH"))
-    if twin == "fused" and g.size:
+    check(
+        "srn.backward",
+        twin,
+        activation,
+        g=(g, "TBH"),
+        x=(x, "TBD"),
+        h=(h, "TBH"),
+        h0=(h0, "BH"),
+        W_xh=(W_xh, "DH"),
+        W_hh=(W_hh, "HH"),
+    )
+    if twin == "fused" and x.size and h0.size:
         from minigrad.kernels.fused import srn as fused
 
-        d, g_h0 = fused.backward(g, h, W_hh, activation)
-    else:
-        d, g_h0 = _backward(g, h, h0, W_hh, activation)
+        D = x.shape[2]
+        g_x, g_h0, g_W = fused.backward(g, x, h, h0, W_xh, W_hh, activation, needs[0], needs[3])
+        found = g_x, g_h0, g_W[:D], g_W[D + 1 :], g_W[D]
+        return tuple(gradient if needed else None for gradient, needed in zip(found, needs, strict=True))
+    d, g_h0 = _deltas(g, h, h0, W_hh, activation)
     return (
-        d if needs[0] else None,
-        g_h0 if needs[1] else None,
-        _weight_gradient(h, h0, d, W_hh) if needs[2] else None,
+        rows_times(d, get_xp(d).matrix_transpose(W_xh)) if needs[0] else None,
+        g_h0,
+        weight_gradient(x, d) if needs[2] else None,
+        weight_gradient(before(h, h0), d) if needs[3] else None,
+        row_sum(d) if needs[4] else None,
     )
 
 
-def _backward(g: Array, h: Array, h0: Array, W_hh: Array, activation: str) -> tuple[Array, Array]:
-    """The reference: (d, gradient by h0)."""
+def _deltas(g: Array, h: Array, h0: Array, W_hh: Array, activation: str) -> tuple[Array, Array]:
+    """(d [T, B, H], gradient by h0), plainly."""
     xp, derivative = get_xp(g), DERIVATIVES[activation]
     W_T = xp.matrix_transpose(W_hh)
     back, deltas = xp.zeros_like(h0), []
@@ -104,18 +136,4 @@ def _backward(g: Array, h: Array, h0: Array, W_hh: Array, activation: str) -> tu
         d_t = flushed((g[t, ...] + back) * derivative(h[t, ...]))
         back = d_t @ W_T
         deltas.append(d_t)
-    return _stack(deltas[::-1], g), back
-
-
-def _weight_gradient(h: Array, h0: Array, d: Array, W_hh: Array) -> Array:
-    """The sum over t of h_{t-1}^T @ d_t, as one product over all time steps after the first."""
-    xp, H = get_xp(d), W_hh.shape[0]
-    if not d.shape[0]:
-        return xp.zeros_like(W_hh)
-    h_prev, later = xp.reshape(h[:-1, ...], (-1, H)), xp.reshape(d[1:, ...], (-1, H))
-    return xp.matrix_transpose(h_prev) @ later + xp.matrix_transpose(h0) @ d[0, ...]
-
-
-def _stack(steps: list[Array], like: Array) -> Array:
-    """The steps along a new first axis; without a step, nothing in the shape and dtype of `like`."""
-    return get_xp(like).stack(steps) if steps else get_xp(like).zeros_like(like)
+    return stacked(deltas[::-1], h0), back

@@ -31,8 +31,14 @@ from minigrad.ops.elementwise import (
 )
 from minigrad.ops.indexing import embedding, getitem, scatter_add, take
 from minigrad.ops.linalg import einsum, matmul
-from minigrad.ops.loss import cross_entropy, log_softmax, mse, softmax, squared_error
-from minigrad.ops.recurrence import srn_step, srn_unroll
+from minigrad.ops.loss import cross_entropy, linear_cross_entropy, log_softmax, mse, softmax, squared_error
+from minigrad.ops.recurrence import (
+    antisymmetric_unroll,
+    gru_unroll,
+    lstm_unroll,
+    srn_local_loss,
+    srn_unroll,
+)
 from minigrad.ops.reduction import logsumexp, max, mean, sum
 from minigrad.ops.shape import broadcast_to, concatenate, reshape, split, stack, transpose, unstack
 from minigrad.tape import Tensor
@@ -40,6 +46,7 @@ from minigrad.tape import Tensor
 __all__ = [
     "abs",
     "add",
+    "antisymmetric_unroll",
     "broadcast_to",
     "clip",
     "concatenate",
@@ -50,10 +57,13 @@ __all__ = [
     "embedding",
     "exp",
     "getitem",
+    "gru_unroll",
     "linear",
+    "linear_cross_entropy",
     "log",
     "log_softmax",
     "logsumexp",
+    "lstm_unroll",
     "matmul",
     "max",
     "maximum",
@@ -71,7 +81,7 @@ __all__ = [
     "split",
     "sqrt",
     "squared_error",
-    "srn_step",
+    "srn_local_loss",
     "srn_unroll",
     "stack",
     "subtract",

@@ -1,6 +1,6 @@
-"""Recurrences as operations: one transition, and whole sequences through the fused kernels.
+"""Recurrences as operations on whole sequences, through the fused kernels; their equations: `minigrad.kernels`.
 
-T time, B batch, H hidden.
+T time, B batch, D input size, H hidden.
 """
 
 from __future__ import annotations
@@ -9,48 +9,128 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad import kernels
-from minigrad.backend import Array, get_xp
-from minigrad.kernels import activations, srn
-from minigrad.ops.linalg import rows_matmul
+from minigrad.backend import Array
+from minigrad.kernels import antisymmetric, gru, local, lstm, srn
 from minigrad.tape import Forward, operation
 
 
 @operation
-def srn_unroll(u: Array, h0: Array, W_hh: Array, /, *, activation: str) -> Forward:
-    """h_t = act(u_t + h_{t-1} @ W_hh) for all t: u [T, B, H], h0 [B, H], W_hh [H, H] -> [T, B, H].
-
-    u holds the input projections with the bias, x_t @ W_xh + b_h.
-    """
-    twin = kernels.choose(u, h0, W_hh)
-    h = srn.forward(u, h0, W_hh, activation, twin)
-    return h, (h, h0, W_hh, activation, twin)
+def srn_unroll(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_h: Array, /, *, activation: str) -> Forward:
+    """h_t = act(x_t @ W_xh + h_{t-1} @ W_hh + b_h) for all t: x [T, B, D], h0 [B, H] -> [T, B, H]."""
+    twin = kernels.choose(x, h0, W_xh, W_hh, b_h)
+    h = srn.forward(x, h0, W_xh, W_hh, b_h, activation, twin)
+    return h, (x, h, h0, W_xh, W_hh, activation, twin)
 
 
 @srn_unroll.vjp
 def _(
-    g: Array, needs: Sequence[bool], h: Array, h0: Array, W_hh: Array, activation: str, twin: kernels.Twin
+    g: Array,
+    needs: Sequence[bool],
+    x: Array,
+    h: Array,
+    h0: Array,
+    W_xh: Array,
+    W_hh: Array,
+    activation: str,
+    twin: kernels.Twin,
 ) -> Sequence[Any]:
-    return srn.backward(g, h, h0, W_hh, activation, twin, tuple(needs))
+    return srn.backward(g, x, h, h0, W_xh, W_hh, activation, twin, tuple(needs))
 
 
 @operation
-def srn_step(u: Array, h: Array, W_hh: Array, b: Array, /, *, activation: str, known: Array | None = None) -> Forward:
-    """act(u + h @ W_hh + b) on any leading axes: u, h [..., H], W_hh [H, H], b [H] -> [..., H].
+def lstm_unroll(x: Array, s0: Array, W_xh: Array, W_hh: Array, b_h: Array, /) -> Forward:
+    """States [h | c] of an LSTM after each step: x [T, B, D], s0 [B, 2H], W_xh [D, 4H], W_hh [H, 4H] -> [T, B, 2H]."""
+    twin = kernels.choose(x, s0, W_xh, W_hh, b_h)
+    s, gates = lstm.forward(x, s0, W_xh, W_hh, b_h, twin)
+    return s, (x, s, s0, gates, W_xh, W_hh, twin)
 
-    Where the value was computed before, `known` hands it in, and only the gradient is left to compute.
+
+@lstm_unroll.vjp
+def _(
+    g: Array,
+    needs: Sequence[bool],
+    x: Array,
+    s: Array,
+    s0: Array,
+    gates: Array,
+    W_xh: Array,
+    W_hh: Array,
+    twin: kernels.Twin,
+) -> Sequence[Any]:
+    return lstm.backward(g, x, s, s0, gates, W_xh, W_hh, twin, tuple(needs))
+
+
+@operation
+def gru_unroll(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_xh: Array, b_hh: Array, /) -> Forward:
+    """States of a GRU after each step: x [T, B, D], h0 [B, H], W_xh [D, 3H], W_hh [H, 3H] -> [T, B, H]."""
+    twin = kernels.choose(x, h0, W_xh, W_hh, b_xh, b_hh)
+    h, gates = gru.forward(x, h0, W_xh, W_hh, b_xh, b_hh, twin)
+    return h, (x, h, h0, gates, W_xh, W_hh, twin)
+
+
+@gru_unroll.vjp
+def _(
+    g: Array,
+    needs: Sequence[bool],
+    x: Array,
+    h: Array,
+    h0: Array,
+    gates: Array,
+    W_xh: Array,
+    W_hh: Array,
+    twin: kernels.Twin,
+) -> Sequence[Any]:
+    return gru.backward(g, x, h, h0, gates, W_xh, W_hh, twin, tuple(needs))
+
+
+@operation
+def antisymmetric_unroll(
+    x: Array, h0: Array, W_xh: Array, W_hh: Array, b_h: Array, /, *, epsilon: float, gamma: float
+) -> Forward:
+    """States of a gated antisymmetric network: x [T, B, D], h0 [B, H], W_xh [D, 2H], W_hh [H, H] -> [T, B, H]."""
+    twin = kernels.choose(x, h0, W_xh, W_hh, b_h)
+    h, gates = antisymmetric.forward(x, h0, W_xh, W_hh, b_h, epsilon, gamma, twin)
+    return h, (x, h, h0, gates, W_xh, W_hh, epsilon, gamma, twin)
+
+
+@antisymmetric_unroll.vjp
+def _(
+    g: Array,
+    needs: Sequence[bool],
+    x: Array,
+    h: Array,
+    h0: Array,
+    gates: Array,
+    W_xh: Array,
+    W_hh: Array,
+    epsilon: float,
+    gamma: float,
+    twin: kernels.Twin,
+) -> Sequence[Any]:
+    return antisymmetric.backward(g, x, h, h0, gates, W_xh, W_hh, epsilon, gamma, twin, tuple(needs))
+
+
+@operation
+def srn_local_loss(
+    W_xh: Array,
+    W_hh: Array,
+    b_h: Array,
+    x: Array,
+    h: Array,
+    target: Array,
+    /,
+    *,
+    activation: str,
+    known: Array | None = None,
+) -> Forward:
+    """Sum of (act(x @ W_xh + h @ W_hh + b_h) - target)^2 (0-d): x [T, B, D], h and target [T, B, H], all constant.
+
+    Where the activations were computed before, `known` [T, B, H] hands them in, and only the gradient is left to do.
     """
-    y = activations.ACTIVATIONS[activation](u + rows_matmul(h, W_hh) + b) if known is None else known
-    return y, (y, h, W_hh, activation)
+    twin = kernels.choose(W_xh, W_hh, b_h, x, h, target)
+    return local.loss(x, h, target, known, W_xh, W_hh, b_h, activation, twin)
 
 
-@srn_step.vjp
-def _(g: Array, needs: Sequence[bool], y: Array, h: Array, W_hh: Array, activation: str) -> Sequence[Any]:
-    xp = get_xp(g)
-    d = g * activations.DERIVATIVES[activation](y)
-    flat = xp.reshape(d, (-1, d.shape[-1]))
-    return (
-        d,
-        rows_matmul(d, xp.matrix_transpose(W_hh)) if needs[1] else None,
-        xp.matrix_transpose(xp.reshape(h, (-1, h.shape[-1]))) @ flat if needs[2] else None,
-        xp.sum(flat, axis=0) if needs[3] else None,
-    )
+@srn_local_loss.vjp
+def _(g: Array, needs: Sequence[bool], *gradients: Array) -> Sequence[Any]:
+    return tuple(g * gradient if needed else None for gradient, needed in zip(gradients, needs, strict=False))

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minigrad.backend import Array
-from minigrad.kernels.cache import prepare
 from minigrad.kernels.fused.lanes import VECTOR_BYTES
 from minigrad.kernels.fused.tile import packed_size
 
 
 def inputs(*arrays: Array) -> list[Array]:
-    """The arrays as C-contiguous, aligned and read-only, copied only where they are not contiguous.
+    """The arrays as read-only matrices, all axes but the last as one, copied only where they are not contiguous.
 
-    Numba would compile once more for every mixture of read-only and writable arguments.
+    Read-only, because Numba would compile once more for every mixture of read-only and writable arguments.
     """
-    prepare(arrays[0].dtype)
-    views = [_contiguous(array).view() for array in arrays]
-    for view in views:
-        view.flags.writeable = False
-    return views
+    return [_read_only(flat(array)) for array in arrays]
 
 
-def _contiguous(array: Array) -> Array:
-    fits = type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned
-    return array if fits else np.array(array, order="C", subok=False)
+def flat(array: Array) -> Array:
+    """[..., N] as a contiguous matrix [M, N]: a view where the array is contiguous already."""
+    if not (type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned):
+        array = np.array(array, order="C", subok=False)
+    return array if array.ndim == 2 else array.reshape(-1, array.shape[-1])
 
 
-def weights_room(W: Array) -> Array:
-    """Zeros that take a packed matrix, from a multiple of 64 bytes on, so that no vector straddles two cache lines."""
-    size, item = packed_size(W.shape[0], W.shape[1], W.itemsize), W.itemsize
-    room = np.zeros(size + VECTOR_BYTES // item, W.dtype)
-    start = -room.__array_interface__["data"][0] % VECTOR_BYTES // item
-    return room[start : start + size]
+def _read_only(array: Array) -> Array:
+    if not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def every_row(row: Array) -> Array:
+    """A matrix of any number of rows that are all this one [N]: what a product starts from, a bias for instance."""
+    return np.broadcast_to(row, (2, len(row)))
+
+
+def zeros(columns: int, dtype: Any) -> Array:
+    """A matrix of any number of rows of zeros."""
+    return every_row(np.zeros(columns, dtype))
+
+
+def room(shape: tuple[int, int], dtype: Any) -> Array:
+    """Zeros that take a packed matrix of a shape [K, N], from a multiple of 64 bytes on: no vector straddles two lines.
+
+    Zeros, because the lanes beyond the last column are multiplied too, and chance numbers there may be slow ones.
+    """
+    item = np.dtype(dtype).itemsize
+    size = packed_size(*shape, item)
+    whole = np.zeros(size + VECTOR_BYTES // item, dtype)
+    start = -whole.__array_interface__["data"][0] % VECTOR_BYTES // item
+    return whole[start : start + size]

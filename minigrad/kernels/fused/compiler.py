@@ -22,7 +22,7 @@ COMPILED_KERNELS: list[Any] = []
 """Every function that `kernel` compiles."""
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Function) -> Any:
     """A function that Python calls: compiled at the first call for a dtype, and kept on disk where there is a place."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     njit: Any = _numba.njit
@@ -31,13 +31,19 @@ def kernel(function: Function) -> Function:
     except RuntimeError:  # neither beside the source nor in the user's cache folder
         compiled = njit(function, **options)
     COMPILED_KERNELS.append(compiled)
-    return cast(Function, compiled)
+    return compiled
 
 
 def part(function: Function) -> Function:
     """A function that kernels call."""
     njit: Any = _numba.njit
     return cast(Function, njit(function, error_model="numpy"))
+
+
+def phrase(function: Function) -> Function:
+    """A function that is written out where it is called: a few lines compile faster there than by themselves."""
+    njit: Any = _numba.njit
+    return cast(Function, njit(function, error_model="numpy", inline="always"))
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:

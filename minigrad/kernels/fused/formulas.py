@@ -52,6 +52,11 @@ def relu(x: Lanes) -> Lanes:
     return x.where("<=", 0.0, 0.0, x)
 
 
+def exp(y: Lanes) -> Lanes:
+    """exp(y) for y <= 0; 0 where that is no normal number."""
+    return _exponential(y)[1]
+
+
 def tanh_backward(d: Lanes, h: Lanes) -> Lanes:
     """d tanh'(a), from h = tanh(a)."""
     return _flushed(d * (1.0 - h * h))
@@ -75,6 +80,61 @@ def linear_backward(d: Lanes, h: Lanes) -> Lanes:
 def corrected(g_h: Lanes, g_target: Lanes, h: Lanes) -> Lanes:
     """h - (G(h) - G(target))."""
     return h - (g_h - g_target)
+
+
+def error(y: Lanes, target: Lanes, total: Lanes) -> tuple[Lanes, Lanes]:
+    """e = y - target, and the total of the squares so far."""
+    e = y - target
+    return e, e.times_plus(e, total)
+
+
+def lstm_forward(i: Lanes, f: Lanes, g: Lanes, o: Lanes, c_prev: Lanes) -> tuple[Lanes, ...]:
+    """(i, f, g, o, h, c) from what goes into the gates."""
+    i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+    c = f * c_prev + i * g
+    return i, f, g, o, o * tanh(c), c
+
+
+def lstm_backward(
+    i: Lanes, f: Lanes, g: Lanes, o: Lanes, c_prev: Lanes, c: Lanes, dh: Lanes, dc: Lanes, g_c_prev: Lanes
+) -> tuple[Lanes, ...]:
+    """(d_i, d_f, d_g, d_o, dc_prev): gradients by what goes into the gates and by the cell before."""
+    y = tanh(c)
+    dc = dc + dh * o * (1.0 - y * y)
+    return (
+        sigmoid_backward(dc * g, i),
+        sigmoid_backward(dc * c_prev, f),
+        tanh_backward(dc * i, g),
+        sigmoid_backward(dh * y, o),
+        _flushed(dc * f) + g_c_prev,
+    )
+
+
+def gru_forward(r: Lanes, z: Lanes, u: Lanes, v: Lanes, h_prev: Lanes) -> tuple[Lanes, ...]:
+    """(r, z, n, h) from what goes into the gates; n = tanh(u + r v)."""
+    r, z = sigmoid(r), sigmoid(z)
+    n = tanh(u + r * v)
+    return r, z, n, n - z * (n - h_prev)
+
+
+def gru_backward(r: Lanes, z: Lanes, n: Lanes, v: Lanes, h_prev: Lanes, dh: Lanes, g_prev: Lanes) -> tuple[Lanes, ...]:
+    """(d_r, d_r, d_z, d_z, d_u, d_v, the part of the gradient by the state before that passes no product)."""
+    d_u = tanh_backward(dh * (1.0 - z), n)
+    d_r, d_z = sigmoid_backward(d_u * v, r), sigmoid_backward(dh * (h_prev - n), z)
+    return d_r, d_r, d_z, d_z, d_u, _flushed(d_u * r), _flushed(dh * z) + g_prev
+
+
+def antisymmetric_forward(z: Lanes, n: Lanes, v: Lanes, h_prev: Lanes, epsilon: Lanes) -> tuple[Lanes, ...]:
+    """(z, n, h) from the input's parts and v = h_prev @ A."""
+    z, n = sigmoid(z + v), tanh(n + v)
+    return z, n, epsilon * (z * n) + h_prev
+
+
+def antisymmetric_backward(z: Lanes, n: Lanes, dh: Lanes, epsilon: Lanes, g_prev: Lanes) -> tuple[Lanes, ...]:
+    """(d_z, d_n, d_v, the part of the gradient by the state before that passes no product)."""
+    d = dh * epsilon
+    d_z, d_n = sigmoid_backward(d * n, z), tanh_backward(d * z, n)
+    return d_z, d_n, d_z + d_n, dh + g_prev
 
 
 def _flushed(d: Lanes) -> Lanes:

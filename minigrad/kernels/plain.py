@@ -1,0 +1,36 @@
+"""What the reference twins share: plain array code on whole sequences."""
+
+from __future__ import annotations
+
+from minigrad.backend import Array, get_xp
+
+
+def rows_times(a: Array, W: Array) -> Array:
+    """a @ W for a [..., K]: all leading axes as the rows of one product."""
+    xp = get_xp(a, W)
+    return xp.reshape(xp.reshape(a, (-1, a.shape[-1])) @ W, (*a.shape[:-1], W.shape[1]))
+
+
+def weight_gradient(a: Array, d: Array) -> Array:
+    """The sum over all leading axes of a^T @ d, as one product: a [..., K], d [..., N] -> [K, N]."""
+    xp = get_xp(a, d)
+    return xp.matrix_transpose(xp.reshape(a, (-1, a.shape[-1]))) @ xp.reshape(d, (-1, d.shape[-1]))
+
+
+def row_sum(d: Array) -> Array:
+    """The sum over all axes but the last: the gradient of a bias."""
+    xp = get_xp(d)
+    return xp.sum(xp.reshape(d, (-1, d.shape[-1])), axis=0)
+
+
+def before(h: Array, h0: Array) -> Array:
+    """The state before each step: h0, h_1, ..., h_{T-1}."""
+    return get_xp(h, h0).concat((h0[None, ...], h[:-1, ...]), axis=0) if h.shape[0] else h
+
+
+def stacked(steps: list[Array], like: Array) -> Array:
+    """The steps [...] along a new first axis; without a step, no rows of the shape and dtype of `like` [...]."""
+    xp = get_xp(like)
+    if steps:
+        return xp.stack(steps)
+    return xp.zeros((0, *like.shape), dtype=like.dtype, device=like.device)

@@ -1,0 +1,53 @@
+"""Rows added by number, the gradient of a gather.
+
+    out_v = sum of values_n over the n with ids_n = v,  in the order of n
+
+N values, V rows.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from minigrad import backend
+from minigrad.backend import Array, get_xp
+from minigrad.errors import InputError
+from minigrad.kernels import Twin
+from minigrad.kernels.ids import check_ids
+from minigrad.kernels.shapes import why_not_fused
+
+
+def scatter_add(shape: tuple[int, ...], ids: Array, values: Array, twin: Twin) -> Array:
+    """Zeros of a shape, to whose rows values are added by number; the same sums in the same order in both twins.
+
+    Args:
+        shape: [V, ...].
+        ids: integers [N] in [0, V).
+        values: [N, ...]; any numbers (fused: float32 or float64 of NumPy).
+        twin: see `minigrad.kernels.choose`.
+
+    Returns:
+        [V, ...] in the dtype of the values.
+
+    Raises:
+        InputError: if shapes or dtypes do not fit.
+        IndexError: if an id is not in [0, V).
+        TypeError: if the arrays belong to different libraries or devices.
+    """
+    if tuple(values.shape) != (*ids.shape, *shape[1:]) or len(ids.shape) != 1:
+        raise InputError(f"scatter_add: ids {tuple(ids.shape)} and values {tuple(values.shape)} do not fit {shape}")
+    get_xp(ids, values)
+    check_ids("row", ids, shape[0])
+    if twin == "reference":
+        return backend.scatter_add(shape, ids, values)
+    if obstacle := why_not_fused((values,)):
+        raise InputError(f"scatter_add: {obstacle}; use the reference twin")
+    out = np.zeros(shape, values.dtype)
+    if values.size:
+        from minigrad.kernels.fused import scatter as fused
+
+        columns = prod(shape[1:])
+        fused.add_rows(out.reshape(-1, columns), ids, values.reshape(-1, columns))
+    return out
