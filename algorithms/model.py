@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from minigrad import cells, init, kernels, ops
+from minigrad import cells, init, ops
 from minigrad.backend import Array, Params, get_xp
 from minigrad.cells import Activation, Cell, Scheme
 from minigrad.errors import InputError
@@ -110,11 +110,13 @@ class Model:
             return ops.linear_cross_entropy(self.cell.output(h), p["W_hy"], p["b_y"], y)
         return ops.mse(self.readout(p, h), y)
 
-    def kernels(self, p: Params) -> dict[str, str]:
-        """Which twin of each cell's recurrence runs for these parameters."""
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels that unrolling and scoring call, see `minigrad.kernels`."""
         layers = self.cell.layers if isinstance(self.cell, cells.Stack) else (self.cell,)
-        names = sorted({type(cell).__name__.lower() for cell in layers})
-        return {name: kernels.choose(ops.value(p["W_hy"])) for name in names}
+        cell_names = sorted({type(cell).__name__.lower() for cell in layers})
+        ends = [("readout", self.loss == "softmax"), ("scatter", self.vocabulary is not None)]
+        return (*cell_names, *(name for name, called in ends if called))
 
     def output(self, p: Params, x: Array) -> Array:
         """Logits or values at the scored steps, from h_0 = 0."""

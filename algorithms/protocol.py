@@ -79,6 +79,8 @@ class Method:
     state: type[Any]
     init: Callable[..., Any]
     step: Callable[..., tuple[Any, Info]]
+    kernels: Callable[[Any], tuple[str, ...]] = lambda model: ()
+    """kernels(model): names of the kernels that a step calls, see `minigrad.kernels`."""
     measure: Callable[..., dict[str, Any]] | None = None
     """measure(config, model, state, batch, info): the diagnostics, by name; `state`: before the step."""
 

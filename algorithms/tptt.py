@@ -163,7 +163,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         grads |= dL_dV
 
     target_T = h[-1] - config.alpha_i * dE_dhT  # h^_T = h_T - alpha_i dE/dh_T  (3)
-    twin = kernels.choose(x, h, p["V_hh"])
+    twin = kernels.choose(x, h, p["V_hh"], kernel="target", size=h.shape[1:])
     targets = target.targets(x, h, target_T, p["W_xh"], p["V_hh"], p["c_h"], act, twin)  # h^_t, t = T-1..1  (8)
 
     if learn_f:
@@ -178,7 +178,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": h, "targets": targets, **losses},
-        kernels={**model.kernels(p), "target": twin},
+        kernels=kernels.twins(called(model), h.shape[1:], p["W_hy"]),
     )
     return State(tied(config, p), optimizer_f, optimizer_g, last_state(h)), info
 
@@ -268,6 +268,11 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     }
 
 
+def called(model: Model) -> tuple[str, ...]:
+    """The kernels that a step calls."""
+    return (*model.kernels, "local", "target")
+
+
 _REFERENCE = """@article{manchev2020target,
   title   = {Target Propagation in Recurrent Neural Networks},
   author  = {Manchev, Nikolay and Spratling, Michael},
@@ -288,6 +293,7 @@ METHODS = {
         state=State,
         init=init,
         step=step,
+        kernels=called,
         measure=measure,
     )
     for name, summary, defaults in (

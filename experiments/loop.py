@@ -66,7 +66,7 @@ def train(
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
     standing.initial_state(parts)  # what does not fit shows here, before kernels compile
-    _prepare_kernels(settings, display)
+    _prepare_kernels(parts, display)
     begin = standing.beginning(parts)
     kernels = _try_step(parts, begin)
     stem = f"{parts.method.name}-{settings.task}-{settings.length}-{settings.seed}"
@@ -99,17 +99,21 @@ def resume(run_dir: Path, display: Display, *, assemble: Assemble = build.assemb
         parts = standing.parts_of(run, assemble)
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
-        _prepare_kernels(parts.settings, display)
+        _prepare_kernels(parts, display)
         begin = standing.restore(run, parts)
         return _run(parts, run, begin, _try_step(parts, begin), display, draw)
 
 
-def _prepare_kernels(settings: Settings, display: Display) -> None:
+def _prepare_kernels(parts: Parts, display: Display) -> None:
     """Compile what the first step would, and say so: it takes longer than people wait without a word."""
-    fused = settings.cell == "srn" and settings.device == "cpu" and choose(np.zeros(1, settings.dtype)) == "fused"
-    if fused and not is_prepared(settings.dtype):
-        display.note("compiling the kernels: some seconds, once on this machine")
-        prepare(settings.dtype)
+    dtype, device = parts.settings.dtype, parts.settings.device
+    if device != "cpu" or choose(np.zeros(1, dtype)) != "fused":
+        return
+    missing = [kernel for kernel in parts.method.kernels(parts.model) if not is_prepared(kernel, dtype)]
+    if missing:
+        display.note(f"compiling the kernels ({', '.join(missing)}): some seconds, once on this machine")
+    for kernel in missing:
+        prepare(kernel, dtype)
 
 
 def _try_step(parts: Parts, at: Standing) -> dict[str, str]:

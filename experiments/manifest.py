@@ -20,7 +20,7 @@ FORMAT = 1
 """Version of manifest.json."""
 
 _PACKAGES = ("minigrad-lab", "numpy", "scipy", "numba", "llvmlite", "safetensors")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREADS = ("MINIGRAD_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def entry(iteration: int, task: str, device: str, kernels: Mapping[str, str]) -> dict[str, Any]:

@@ -10,23 +10,31 @@ Numba is imported by the first call of a fused twin, not by importing this packa
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from minigrad.backend import Array
 from minigrad.errors import InputError
 from minigrad.kernels.cache import is_prepared, prepare
+from minigrad.kernels.selection import faster
 from minigrad.kernels.shapes import why_not_fused
 
-__all__ = ["Twin", "choose", "is_prepared", "prepare"]
+__all__ = ["Twin", "choose", "is_prepared", "prepare", "twins"]
 
 Twin: TypeAlias = Literal["reference", "fused"]
 """Which of the functions that compute the same: `reference` or `fused`."""
 
 
-def choose(*arrays: Array) -> Twin:
+def choose(*arrays: Array, kernel: str = "", size: tuple[int, int] | None = None) -> Twin:
     """The twin that suits these arrays, or the one that the environment variable MINIGRAD_KERNELS forces.
 
-    `auto`, the default, takes `fused` for NumPy arrays of one dtype, float32 or float64, and else `reference`.
+    `auto`, the default, takes `fused` for NumPy arrays of one dtype, float32 or float64, and else `reference`; of a
+    recurrence whose size is given, the twin that was measured to be faster at the nearest size.
+
+    Args:
+        arrays: what the kernel will be called with.
+        kernel: its name.
+        size: batch size and hidden units.
 
     Raises:
         InputError: if MINIGRAD_KERNELS is neither reference, fused nor auto, or forces a twin that does not exist.
@@ -40,4 +48,11 @@ def choose(*arrays: Array) -> Twin:
     obstacle = why_not_fused(arrays)
     if obstacle and wish == "fused":
         raise InputError(f"MINIGRAD_KERNELS=fused is not possible here: {obstacle}; use reference or auto")
-    return "reference" if obstacle else "fused"
+    if obstacle:
+        return "reference"
+    return "fused" if wish == "fused" or size is None or not min(size) else faster(kernel, arrays[0].dtype.name, *size)
+
+
+def twins(kernels: Iterable[str], size: tuple[int, int], *arrays: Array) -> dict[str, str]:
+    """Which twin of each kernel suits these arrays at a batch size and a number of hidden units: {kernel: twin}."""
+    return {kernel: choose(*arrays, kernel=kernel, size=size) for kernel in kernels}

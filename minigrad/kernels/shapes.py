@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,6 +47,7 @@ def check(name: str, twin: str, activation: str = "linear", **arrays: tuple[Arra
         raise InputError(f"{name}: {obstacle}; use the reference twin")
 
 
+@functools.cache
 def _axes(letters: str) -> list[tuple[int, str]]:
     """`TB4H` -> (1, T), (1, B), (4, H)."""
     axes, multiple = [], 1

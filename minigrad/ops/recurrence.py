@@ -17,7 +17,7 @@ from minigrad.tape import Forward, operation
 @operation
 def srn_unroll(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_h: Array, /, *, activation: str) -> Forward:
     """h_t = act(x_t @ W_xh + h_{t-1} @ W_hh + b_h) for all t: x [T, B, D], h0 [B, H] -> [T, B, H]."""
-    twin = kernels.choose(x, h0, W_xh, W_hh, b_h)
+    twin = kernels.choose(x, h0, W_xh, W_hh, b_h, kernel="srn", size=(h0.shape[0], W_hh.shape[0]))
     h = srn.forward(x, h0, W_xh, W_hh, b_h, activation, twin)
     return h, (x, h, h0, W_xh, W_hh, activation, twin)
 
@@ -40,7 +40,7 @@ def _(
 @operation
 def lstm_unroll(x: Array, s0: Array, W_xh: Array, W_hh: Array, b_h: Array, /) -> Forward:
     """States [h | c] of an LSTM after each step: x [T, B, D], s0 [B, 2H], W_xh [D, 4H], W_hh [H, 4H] -> [T, B, 2H]."""
-    twin = kernels.choose(x, s0, W_xh, W_hh, b_h)
+    twin = kernels.choose(x, s0, W_xh, W_hh, b_h, kernel="lstm", size=(s0.shape[0], W_hh.shape[0]))
     s, gates = lstm.forward(x, s0, W_xh, W_hh, b_h, twin)
     return s, (x, s, s0, gates, W_xh, W_hh, twin)
 
@@ -63,7 +63,7 @@ def _(
 @operation
 def gru_unroll(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_xh: Array, b_hh: Array, /) -> Forward:
     """States of a GRU after each step: x [T, B, D], h0 [B, H], W_xh [D, 3H], W_hh [H, 3H] -> [T, B, H]."""
-    twin = kernels.choose(x, h0, W_xh, W_hh, b_xh, b_hh)
+    twin = kernels.choose(x, h0, W_xh, W_hh, b_xh, b_hh, kernel="gru", size=(h0.shape[0], W_hh.shape[0]))
     h, gates = gru.forward(x, h0, W_xh, W_hh, b_xh, b_hh, twin)
     return h, (x, h, h0, gates, W_xh, W_hh, twin)
 
@@ -88,7 +88,7 @@ def antisymmetric_unroll(
     x: Array, h0: Array, W_xh: Array, W_hh: Array, b_h: Array, /, *, epsilon: float, gamma: float
 ) -> Forward:
     """States of a gated antisymmetric network: x [T, B, D], h0 [B, H], W_xh [D, 2H], W_hh [H, H] -> [T, B, H]."""
-    twin = kernels.choose(x, h0, W_xh, W_hh, b_h)
+    twin = kernels.choose(x, h0, W_xh, W_hh, b_h, kernel="antisymmetric", size=(h0.shape[0], W_hh.shape[0]))
     h, gates = antisymmetric.forward(x, h0, W_xh, W_hh, b_h, epsilon, gamma, twin)
     return h, (x, h, h0, gates, W_xh, W_hh, epsilon, gamma, twin)
 
@@ -127,7 +127,7 @@ def srn_local_loss(
 
     Where the activations were computed before, `known` [T, B, H] hands them in, and only the gradient is left to do.
     """
-    twin = kernels.choose(W_xh, W_hh, b_h, x, h, target)
+    twin = kernels.choose(W_xh, W_hh, b_h, x, h, target, kernel="local", size=h.shape[1:])
     return local.loss(x, h, target, known, W_xh, W_hh, b_h, activation, twin)
 
 

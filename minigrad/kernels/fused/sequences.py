@@ -52,7 +52,7 @@ def chunk_steps(rows: int) -> int:
 
 
 def chunk_buffers(steps: int, rows: int, inputs: int, hidden: int, columns: int, dtype: Any) -> tuple[Array, ...]:
-    """(q, d, packed d) for one chunk of a part: [x | 1 | h_prev], the deltas, and these as the right side of a product."""
+    """(q, d, packed d) for one chunk of a part: [x | 1 | h_prev], the deltas, and these once more, packed."""
     R = min(rows, PART)
     size = min(-(-CHUNK // R), steps) * R
     return np.empty((size, inputs + 1 + hidden), dtype), np.empty((size, columns), dtype), room((size, columns), dtype)
