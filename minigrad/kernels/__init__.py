@@ -17,7 +17,7 @@ from minigrad.backend import Array
 from minigrad.errors import InputError
 from minigrad.kernels.cache import is_prepared, prepare
 from minigrad.kernels.selection import faster
-from minigrad.kernels.shapes import why_not_fused
+from minigrad.kernels.shapes import FUSED_DTYPES, why_not_fused
 
 __all__ = ["Twin", "choose", "is_prepared", "prepare", "twins"]
 
@@ -40,19 +40,23 @@ def choose(*arrays: Array, kernel: str = "", size: tuple[int, int] | None = None
         InputError: if MINIGRAD_KERNELS is neither reference, fused nor auto, or forces a twin that does not exist.
         TypeError: if the arrays belong to different libraries or devices.
     """
+    (twin,) = twins((kernel,), size, *arrays).values()
+    return twin
+
+
+def twins(kernels: Iterable[str], size: tuple[int, int] | None, *arrays: Array) -> dict[str, Twin]:
+    """Which twin of each kernel suits these arrays at a batch size and a number of hidden units, as `choose` says."""
     wish = os.environ.get("MINIGRAD_KERNELS", "auto")
     if wish not in ("reference", "fused", "auto"):
         raise InputError(f"MINIGRAD_KERNELS={wish!r} is unknown: use reference, fused or auto")
     if wish == "reference":
-        return "reference"
+        return dict.fromkeys(kernels, "reference")
     obstacle = why_not_fused(arrays)
     if obstacle and wish == "fused":
         raise InputError(f"MINIGRAD_KERNELS=fused is not possible here: {obstacle}; use reference or auto")
     if obstacle:
-        return "reference"
-    return "fused" if wish == "fused" or size is None or not min(size) else faster(kernel, arrays[0].dtype.name, *size)
-
-
-def twins(kernels: Iterable[str], size: tuple[int, int], *arrays: Array) -> dict[str, str]:
-    """Which twin of each kernel suits these arrays at a batch size and a number of hidden units: {kernel: twin}."""
-    return {kernel: choose(*arrays, kernel=kernel, size=size) for kernel in kernels}
+        return dict.fromkeys(kernels, "reference")
+    if wish == "fused" or size is None or not min(size):
+        return dict.fromkeys(kernels, "fused")
+    dtype = FUSED_DTYPES[arrays[0].dtype]
+    return {kernel: faster(kernel, dtype, *size) for kernel in kernels}

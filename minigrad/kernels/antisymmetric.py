@@ -130,7 +130,7 @@ def backward(
     g_A = weight_gradient(before(h, h0), d_v) if needs[3] else None
     return (
         rows_times(d_u, xp.matrix_transpose(W_xh)) if needs[0] else None,
-        g_h0,
+        g_h0 if needs[1] else None,
         weight_gradient(x, d_u) if needs[2] else None,
         None if g_A is None else g_A - xp.matrix_transpose(g_A),
         row_sum(d_u) if needs[4] else None,

@@ -149,6 +149,18 @@ def _scatter(a: Any, m: Any, v: Any) -> None:
     scatter.scatter_add((1, 1), np.zeros(1, int), m(), "fused")
 
 
+def _updates(a: Any, m: Any, v: Any) -> None:
+    from minigrad.kernels import updates
+
+    updates.update(updates.momentum, (v(),) * 2, (1.0,) * 2, "fused")
+    updates.update(updates.nag, (v(),) * 2, (1.0,) * 2, "fused")
+    updates.update(updates.adagrad, (v(),) * 2, (1.0,) * 2, "fused")
+    updates.update(updates.adam, (v(),) * 3, (1.0,) * 7, "fused")
+    updates.update(updates.rmsprop, (v(),) * 2, (1.0,) * 4, "fused")
+    updates.update(updates.adadelta, (v(),) * 3, (1.0,) * 3, "fused")
+    updates.squares(v(), "fused")
+
+
 FIRST_CALLS: dict[str, Callable[[Any, Any, Any], None]] = {
     "srn": _srn,
     "lstm": _lstm,
@@ -158,6 +170,7 @@ FIRST_CALLS: dict[str, Callable[[Any, Any, Any], None]] = {
     "local": _local,
     "readout": _readout,
     "scatter": _scatter,
+    "updates": _updates,
 }
 """Every fused kernel by its name, which is that of its module."""
 

@@ -123,7 +123,7 @@ def backward(
     d_u, d_v, g_h0 = _deltas(g, h, h0, gates, W_hh)
     return (
         rows_times(d_u, get_xp(g).matrix_transpose(W_xh)) if needs[0] else None,
-        g_h0,
+        g_h0 if needs[1] else None,
         weight_gradient(x, d_u) if needs[2] else None,
         weight_gradient(before(h, h0), d_v) if needs[3] else None,
         row_sum(d_u) if needs[4] else None,

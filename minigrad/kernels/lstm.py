@@ -122,7 +122,7 @@ def backward(
     d, g_s0 = _deltas(g, s, s0, gates, W_hh)
     return (
         rows_times(d, get_xp(d).matrix_transpose(W_xh)) if needs[0] else None,
-        g_s0,
+        g_s0 if needs[1] else None,
         weight_gradient(x, d) if needs[2] else None,
         weight_gradient(before(s, s0)[..., : W_hh.shape[0]], d) if needs[3] else None,
         row_sum(d) if needs[4] else None,

@@ -25,7 +25,7 @@ def faster(kernel: str, dtype: str, batch: int, hidden: int) -> Literal["referen
         batch: rows, at least 1.
         hidden: units, at least 1.
     """
-    measured = _table()["ratios"].get(kernel, {}).get(dtype)
+    measured = _table()["ratios"].get(f"{kernel} {dtype}")
     if not measured:
         return "fused"
     _, _, ratio = min(measured, key=lambda row: log(row[0] / batch) ** 2 + log(row[1] / hidden) ** 2)

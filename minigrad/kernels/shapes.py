@@ -11,7 +11,8 @@ from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels.activations import ACTIVATIONS
 
-FUSED_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
+FUSED_DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
+"""The number types that fused kernels take, and their names (which NumPy puts together anew each time it is asked)."""
 
 
 def check(name: str, twin: str, activation: str = "linear", **arrays: tuple[Array, str]) -> None:
@@ -71,7 +72,7 @@ def why_not_fused(arrays: Sequence[Array]) -> str:
     if xp is not np:
         return f"fused kernels take arrays of numpy, not of {xp.__name__}"
     dtypes = {np.dtype(type(a)) if isinstance(a, bool | int | float | complex) else a.dtype for a in arrays}
-    if len(dtypes) == 1 and dtypes <= FUSED_DTYPES:
+    if len(dtypes) == 1 and dtypes <= FUSED_DTYPES.keys():
         return ""
     names = " and ".join(sorted(map(str, dtypes))) or "no array"
     return f"fused kernels take arrays of one dtype, float32 or float64, not {names}"

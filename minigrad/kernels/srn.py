@@ -120,7 +120,7 @@ def backward(
     d, g_h0 = _deltas(g, h, h0, W_hh, activation)
     return (
         rows_times(d, get_xp(d).matrix_transpose(W_xh)) if needs[0] else None,
-        g_h0,
+        g_h0 if needs[1] else None,
         weight_gradient(x, d) if needs[2] else None,
         weight_gradient(before(h, h0), d) if needs[3] else None,
         row_sum(d) if needs[4] else None,

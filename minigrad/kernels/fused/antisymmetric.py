@@ -86,7 +86,7 @@ def backward(
     """
     prepare("antisymmetric", h.dtype)
     (T, B, D), H, dtype = x.shape, len(A), h.dtype
-    g_x, g_h0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty_like(h0)
+    g_x, g_h0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty(h0.shape, dtype)
     constants = zeros(max(D, H), dtype), every_row(np.full(H, epsilon, dtype))
     arrays = flat(g_x), g_h0, *inputs(g, x, h, h0, gates, W_xh, A), *constants
 

@@ -36,7 +36,7 @@ def _read_only(array: Array) -> Array:
 
 def every_row(row: Array) -> Array:
     """A matrix of any number of rows that are all this one [N]: what a product starts from, a bias for instance."""
-    return np.broadcast_to(row, (2, len(row)))
+    return np.broadcast_to(np.array(row, order="C"), (2, len(row)))  # a copy: its numbers must be adjacent
 
 
 def zeros(columns: int, dtype: Any) -> Array:

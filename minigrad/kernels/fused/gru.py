@@ -88,7 +88,7 @@ def backward(
     """
     prepare("gru", h.dtype)
     (T, B, D), H, dtype = x.shape, len(W_hh), h.dtype
-    g_x, g_h0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty_like(h0)
+    g_x, g_h0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty(h0.shape, dtype)
     arrays = flat(g_x), g_h0, *inputs(g, x, h, h0, gates, W_xh, W_hh), zeros(max(D, H), dtype)
 
     def work(top: int, bottom: int) -> Array:

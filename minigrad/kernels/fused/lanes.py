@@ -75,11 +75,18 @@ class Lanes:
     def __truediv__(self, other: Lanes) -> Lanes:
         return self._new(self.builder.fdiv(self.value, other.value))
 
+    def __neg__(self) -> Lanes:
+        return self._new(self.builder.fneg(self.value))
+
     __radd__, __rmul__ = __add__, __mul__
 
     def times_plus(self, factor: Lanes | float, term: Lanes | float) -> Lanes:
         """self * factor + term, rounded once where the machine can."""
         return self._call("fmuladd", factor, term)
+
+    def sqrt(self) -> Lanes:
+        """Square root, correctly rounded."""
+        return self._call("sqrt")
 
     def magnitude(self) -> Lanes:
         """Absolute value."""

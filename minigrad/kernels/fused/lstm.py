@@ -81,7 +81,7 @@ def backward(
     """
     prepare("lstm", s.dtype)
     (T, B, D), H, dtype = x.shape, len(W_hh), s.dtype
-    g_x, g_s0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty_like(s0)
+    g_x, g_s0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty(s0.shape, dtype)
     arrays = flat(g_x), g_s0, *inputs(g, x, s, s0, gates, W_xh, W_hh), zeros(max(D, 2 * H), dtype)
 
     def work(top: int, bottom: int) -> Array:

@@ -7,28 +7,32 @@ from typing import Any
 
 from minigrad.kernels.fused import formulas
 from minigrad.kernels.fused.compiler import cgutils, intrinsic, part, types
-from minigrad.kernels.fused.lanes import INT64, Lanes, Value, vector_type
+from minigrad.kernels.fused.lanes import INT64, Lanes, Value, splat, vector_type
 from minigrad.kernels.fused.memory import data, first_lanes, load, offset, private_function, sizes, steps, store
 
 
-def _pass(formula: Callable[..., tuple[Lanes, ...] | Lanes]) -> Any:
+def elementwise(formula: Callable[..., tuple[Lanes, ...] | Lanes]) -> Any:
     """A Numba function of two tuples of arrays [M, N]: the first becomes formula(the second), element by element.
 
     Rows are contiguous but may lie anywhere; where all arrays are contiguous throughout they count as one long row, so
-    that only its end is a partly valid vector.
+    that only its end is a partly valid vector. The arrays of the second tuple may be followed by numbers, which are
+    rounded to the dtype of the arrays.
     """
 
-    def define(module: Value, scalar: Value, outputs: int, inputs: int) -> Value:
+    def define(module: Value, scalar: Value, outputs: int, inputs: int, numbers: int) -> Value:
         arity = outputs + inputs
-        kinds = [scalar.as_pointer()] * arity + [INT64] * (arity + 2)
+        kinds = [scalar.as_pointer()] * arity + [INT64] * (arity + 2) + [scalar] * numbers
         function, builder = private_function(module, f"{formula.__name__}_{scalar}", kinds)
         if builder is None:
             return function
-        arrays, strides, (rows, columns) = function.args[:arity], function.args[arity:-2], function.args[-2:]
+        arguments, (rows, columns) = list(function.args), function.args[2 * arity : 2 * arity + 2]
+        arrays, strides = arguments[:arity], arguments[arity : 2 * arity]
         width = vector_type(scalar).count
+        constants = [Lanes(builder, splat(builder, number, width)) for number in arguments[2 * arity + 2 :]]
 
         def step(places: list[Value], index: Value, mask: Value = None) -> None:
-            found = formula(*(Lanes(builder, load(builder, place, index, mask)) for place in places[outputs:]))
+            read = [Lanes(builder, load(builder, place, index, mask)) for place in places[outputs:]]
+            found = formula(*read, *constants)
             for place, lanes in zip(places[:outputs], found if isinstance(found, tuple) else (found,), strict=True):
                 store(builder, lanes.value, place, index, mask)
 
@@ -47,9 +51,13 @@ def _pass(formula: Callable[..., tuple[Lanes, ...] | Lanes]) -> Any:
     def run(typing: Any, outputs: Any, inputs: Any) -> Any:
         def generate(context: Any, builder: Value, signature: Any, arguments: Any) -> Value:
             values = [cgutils.unpack_tuple(builder, argument) for argument in arguments]
-            arrays = list(zip([*outputs, *inputs], [*values[0], *values[1]], strict=True))
-            scalar = context.get_value_type(outputs[0].dtype)
-            function = define(builder.module, scalar, len(values[0]), len(values[1]))
+            pairs = list(zip([*outputs, *inputs], [*values[0], *values[1]], strict=True))
+            arrays = [pair for pair in pairs if isinstance(pair[0], types.Array)]
+            dtype = outputs[0].dtype
+            numbers = [context.cast(builder, number, kind, dtype) for kind, number in pairs[len(arrays) :]]
+            function = define(
+                builder.module, context.get_value_type(dtype), len(outputs), len(arrays) - len(outputs), len(numbers)
+            )
             rows, columns = sizes(context, builder, *arrays[0])
             strides = [steps(context, builder, *array)[0] for array in arrays]
             together = cgutils.true_bit
@@ -58,7 +66,7 @@ def _pass(formula: Callable[..., tuple[Lanes, ...] | Lanes]) -> Any:
             count = builder.select(together, builder.mul(rows, columns), columns)
             rows = builder.select(together, INT64(1), rows)
             addresses = [data(context, builder, *array) for array in arrays]
-            builder.call(function, [*addresses, *strides, rows, count])
+            builder.call(function, [*addresses, *strides, rows, count, *numbers])
             return context.get_dummy_value()
 
         return types.void(outputs, inputs), generate
@@ -66,21 +74,21 @@ def _pass(formula: Callable[..., tuple[Lanes, ...] | Lanes]) -> Any:
     return run
 
 
-tanh = _pass(formulas.tanh)
-sigmoid = _pass(formulas.sigmoid)
-relu = _pass(formulas.relu)
-tanh_backward = _pass(formulas.tanh_backward)
-sigmoid_backward = _pass(formulas.sigmoid_backward)
-relu_backward = _pass(formulas.relu_backward)
-linear_backward = _pass(formulas.linear_backward)
-corrected = _pass(formulas.corrected)
-error = _pass(formulas.error)
-lstm_forward = _pass(formulas.lstm_forward)
-lstm_backward = _pass(formulas.lstm_backward)
-gru_forward = _pass(formulas.gru_forward)
-gru_backward = _pass(formulas.gru_backward)
-antisymmetric_forward = _pass(formulas.antisymmetric_forward)
-antisymmetric_backward = _pass(formulas.antisymmetric_backward)
+tanh = elementwise(formulas.tanh)
+sigmoid = elementwise(formulas.sigmoid)
+relu = elementwise(formulas.relu)
+tanh_backward = elementwise(formulas.tanh_backward)
+sigmoid_backward = elementwise(formulas.sigmoid_backward)
+relu_backward = elementwise(formulas.relu_backward)
+linear_backward = elementwise(formulas.linear_backward)
+corrected = elementwise(formulas.corrected)
+error = elementwise(formulas.error)
+lstm_forward = elementwise(formulas.lstm_forward)
+lstm_backward = elementwise(formulas.lstm_backward)
+gru_forward = elementwise(formulas.gru_forward)
+gru_backward = elementwise(formulas.gru_backward)
+antisymmetric_forward = elementwise(formulas.antisymmetric_forward)
+antisymmetric_backward = elementwise(formulas.antisymmetric_backward)
 
 KINDS = {"tanh": 0, "sigmoid": 1, "relu": 2, "linear": 3}
 """Numbers of the activations, for compiled code."""

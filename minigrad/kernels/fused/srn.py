@@ -79,7 +79,7 @@ def backward(
     """
     prepare("srn", h.dtype)
     (T, B, D), H, dtype = x.shape, len(W_hh), h.dtype
-    g_x, g_h0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty_like(h0)
+    g_x, g_h0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty(h0.shape, dtype)
     arrays = flat(g_x), g_h0, *inputs(g, x, h, h0, W_xh, W_hh), zeros(max(D, H), dtype)
     inner = H if wants_W_hh else 0
 
