@@ -59,7 +59,7 @@ class Info:
     """What is not finite, where the status is `diverged`."""
     arrays: dict[str, Array] = field(default_factory=dict)
     """Everything else worth a look: states, targets, local losses, residuals, by the names of the method's legend."""
-    kernels: dict[str, str] = field(default_factory=dict)
+    kernels: Mapping[str, str] = field(default_factory=dict)
     """Which twin of each fused recurrence ran."""
 
 

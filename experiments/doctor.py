@@ -176,6 +176,22 @@ def _readout(draw: Draw, twin: Any) -> list[Any]:
     return [readout.forward(h, W, b, y, twin)[0]]
 
 
+def _scatter(draw: Draw, twin: Any) -> list[Any]:
+    import numpy as np
+
+    from minigrad.kernels import scatter
+
+    return [scatter.scatter_add((B, H), np.arange(T) % B, draw(T, H), twin)]
+
+
+def _updates(draw: Draw, twin: Any) -> list[Any]:
+    from minigrad.kernels import updates
+
+    g, m, v = draw(H, H), draw(H, H), draw(H, H) ** 2
+    numbers = -0.001, 0.9, 0.1, 0.999, 0.001, 0.5, 1e-8
+    return [*updates.update(updates.adam, (g, m, v), numbers, twin), updates.squares(g, twin)]
+
+
 _CASES: dict[str, Callable[[Draw, Any], list[Any]]] = {
     "srn": _srn,
     "lstm": _lstm,
@@ -184,6 +200,8 @@ _CASES: dict[str, Callable[[Draw, Any], list[Any]]] = {
     "target": _target,
     "local": _local,
     "readout": _readout,
+    "scatter": _scatter,
+    "updates": _updates,
 }
 """What both twins of a kernel make of the small case."""
 

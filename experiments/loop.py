@@ -27,7 +27,7 @@ from experiments.settings import Settings
 from experiments.standing import Standing
 from experiments.stopping import Counters
 from minigrad.backend import Params, to_numpy
-from minigrad.kernels import choose, is_prepared, prepare
+from minigrad.kernels import choose, is_prepared, prepare, updates
 from minigrad.rng import stream
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def train(
     """
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
-    standing.initial_state(parts)  # what does not fit shows here, before kernels compile
-    _prepare_kernels(parts, display)
+    state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
+    _prepare_kernels(parts, state.params, display)
     begin = standing.beginning(parts)
     kernels = _try_step(parts, begin)
     stem = f"{parts.method.name}-{settings.task}-{settings.length}-{settings.seed}"
@@ -99,17 +99,18 @@ def resume(run_dir: Path, display: Display, *, assemble: Assemble = build.assemb
         parts = standing.parts_of(run, assemble)
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
-        _prepare_kernels(parts, display)
         begin = standing.restore(run, parts)
+        _prepare_kernels(parts, begin.state.params, display)
         return _run(parts, run, begin, _try_step(parts, begin), display, draw)
 
 
-def _prepare_kernels(parts: Parts, display: Display) -> None:
+def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:
     """Compile what the first step would, and say so: it takes longer than people wait without a word."""
     dtype, device = parts.settings.dtype, parts.settings.device
     if device != "cpu" or choose(np.zeros(1, dtype)) != "fused":
         return
-    missing = [kernel for kernel in parts.method.kernels(parts.model) if not is_prepared(kernel, dtype)]
+    called = [*parts.method.kernels(parts.model), *(["updates"] if updates.choose(*params.values()) == "fused" else [])]
+    missing = [kernel for kernel in called if not is_prepared(kernel, dtype)]
     if missing:
         display.note(f"compiling the kernels ({', '.join(missing)}): some seconds, once on this machine")
     for kernel in missing:

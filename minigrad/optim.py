@@ -23,6 +23,8 @@ updated, and the state of the others stays as it is. State is one flat dict: arr
 through, which is why states of a chain live side by side in one dict. Nothing is changed in place, float32 stays
 float32 (hyper-parameters are Python numbers), and any library of the array API standard will do.
 
+`minigrad.kernels.updates` computes the rules that remember something, large arrays of NumPy in one compiled pass each.
+
 A schedule needs no machinery: an Optimizer holds hyper-parameters and nothing else, so a new learning rate is a new
 Optimizer, `nag(lr / 2, mu)`, applied to the same state.
 """
@@ -37,6 +39,7 @@ import numpy as np
 
 from minigrad.backend import Array, Params, get_xp, to_numpy
 from minigrad.errors import InputError
+from minigrad.kernels import updates as formulas
 
 State: TypeAlias = dict[str, Any]
 """What a rule remembers: {kind: {name: array}}, and numbers by kind."""
@@ -73,11 +76,9 @@ def global_norm(grads: Params) -> float:
     that the order of the dict does not show in the last bit.
     """
     squares: Array = 0.0
+    twin = formulas.choose(*grads.values())
     for name in sorted(grads):
-        g = grads[name]
-        xp = get_xp(g)
-        wide = xp.astype(g, xp.float64)
-        squares = squares + xp.sum(wide * wide)
+        squares = squares + formulas.squares(grads[name], twin)
     return sqrt(float(squares))  # one number leaves the device, once
 
 
@@ -113,8 +114,7 @@ def momentum(lr: float, mu: float) -> Optimizer:
     lr, mu = _at_least_zero("lr", lr), _fraction("mu", mu)
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        velocity = {name: mu * state["velocity"][name] + g for name, g in grads.items()}
-        return {name: -lr * v for name, v in velocity.items()}, _with(state, velocity=velocity)
+        return _by(formulas.momentum, (-lr, mu), grads, state, "velocity")
 
     return Optimizer(_zeros("velocity"), update)
 
@@ -134,12 +134,7 @@ def nag(lr: float, mu: float) -> Optimizer:
     lr, mu = _at_least_zero("lr", lr), _fraction("mu", mu)
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        updates, velocity = {}, {}
-        for name, g in grads.items():
-            step = lr * g
-            velocity[name] = mu * state["velocity"][name] - step
-            updates[name] = mu * velocity[name] - step
-        return updates, _with(state, velocity=velocity)
+        return _by(formulas.nag, (lr, mu), grads, state, "velocity")
 
     return Optimizer(_zeros("velocity"), update)
 
@@ -158,11 +153,7 @@ def adagrad(lr: float, eps: float = 1e-5) -> Optimizer:
     lr, eps = _at_least_zero("lr", lr), _above_zero("eps", eps)
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        updates, summed = {}, {}
-        for name, g in grads.items():
-            summed[name] = state["adagrad"][name] + g * g
-            updates[name] = -lr * g / (get_xp(g).sqrt(summed[name]) + eps)
-        return updates, _with(state, adagrad=summed)
+        return _by(formulas.adagrad, (-lr, eps), grads, state, "adagrad")
 
     return Optimizer(_zeros("adagrad"), update)
 
@@ -197,12 +188,9 @@ def adam(
         t = int(state["t"]) + 1
         bias1, bias2 = 1 - b1**t, 1 - b2**t
         before, after = (bias2, 1.0) if rule == "pytorch" else (1.0, sqrt(bias2))
-        updates, m, v = {}, {}, {}
-        for name, g in grads.items():
-            m[name] = b1 * state["m"][name] + (1 - b1) * g
-            v[name] = b2 * state["v"][name] + (1 - b2) * (g * g)
-            updates[name] = -lr * after / bias1 * m[name] / (get_xp(g).sqrt(v[name] / before) + eps)
-        return updates, _with(state, m=m, v=v) | {"t": t}
+        numbers = -lr * after / bias1, b1, 1 - b1, b2, 1 - b2, before, eps
+        updates, state = _by(formulas.adam, numbers, grads, state, "m", "v")
+        return updates, state | {"t": t}
 
     return Optimizer(lambda params: _zeros("m", "v")(params) | {"t": 0}, update)
 
@@ -220,11 +208,7 @@ def rmsprop(lr: float, decay: float = 0.9, eps: float = 1e-3) -> Optimizer:
     lr, decay, eps = _at_least_zero("lr", lr), _fraction("decay", decay), _above_zero("eps", eps)
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        updates, rms = {}, {}
-        for name, g in grads.items():
-            rms[name] = decay * state["rms"][name] + (1 - decay) * (g * g)
-            updates[name] = -lr * g / get_xp(g).sqrt(rms[name] + eps)
-        return updates, _with(state, rms=rms)
+        return _by(formulas.rmsprop, (-lr, decay, 1 - decay, eps), grads, state, "rms")
 
     return Optimizer(_zeros("rms"), update)
 
@@ -243,14 +227,7 @@ def adadelta(decay: float = 0.9, eps: float = 1e-3) -> Optimizer:
     decay, eps = _fraction("decay", decay), _above_zero("eps", eps)
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        updates, r, s = {}, {}, {}
-        for name, g in grads.items():
-            xp = get_xp(g)
-            r[name] = decay * state["adadelta_g"][name] + (1 - decay) * (g * g)
-            u = -g * xp.sqrt(state["adadelta_u"][name] + eps) / xp.sqrt(r[name] + eps)
-            s[name] = decay * state["adadelta_u"][name] + (1 - decay) * (u * u)
-            updates[name] = u
-        return updates, _with(state, adadelta_g=r, adadelta_u=s)
+        return _by(formulas.adadelta, (decay, 1 - decay, eps), grads, state, "adadelta_g", "adadelta_u")
 
     return Optimizer(_zeros("adadelta_g", "adadelta_u"), update)
 
@@ -442,6 +419,17 @@ def _zeros(*kinds: str) -> Callable[[Params], State]:
         return {kind: {name: get_xp(p).zeros_like(p) for name, p in params.items()} for kind in kinds}
 
     return init
+
+
+def _by(
+    formula: formulas.Formula, numbers: tuple[float, ...], grads: Params, state: State, *kinds: str
+) -> tuple[Params, State]:
+    """Updates and the new state by a formula of a gradient, the arrays of some kinds, and numbers."""
+    arrays = {name: (g, *(state[kind][name] for kind in kinds)) for name, g in grads.items()}
+    twin = formulas.choose(*(array for each in arrays.values() for array in each))
+    found = {name: formulas.update(formula, each, numbers, twin) for name, each in arrays.items()}
+    updates, *new = ({name: each[i] for name, each in found.items()} for i in range(1 + len(kinds)))
+    return updates, _with(state, **dict(zip(kinds, new, strict=True)))
 
 
 def _with(state: State, **kinds: Params) -> State:
