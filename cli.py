@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import exits, options
+from experiments import exits, options, process
 from minigrad import __version__
 
 if TYPE_CHECKING:
@@ -27,8 +26,8 @@ Results go to standard output, progress and errors to standard error.
 
 exit codes: 0 finished (whether solved or not), 1 a check failed, 2 bad input, 3 diverged,
             130 interrupted (`python cli.py resume RUN` goes on)
-environment: MINIGRAD_KERNELS=reference|fused|auto chooses the kernels, NO_COLOR turns colours off,
-             OPENBLAS_NUM_THREADS sets the threads of NumPy's matrix products (default here: 1)\
+environment: MINIGRAD_KERNELS=reference|fused|auto chooses the kernels, MINIGRAD_THREADS their threads (default: 1),
+             OPENBLAS_NUM_THREADS the threads of NumPy's matrix products (default here: 1), NO_COLOR turns colours off\
 """
 
 
@@ -137,6 +136,35 @@ def doctor(*, json: bool = False) -> int:
     return doctor.examine(json)
 
 
+def bench(
+    rows: tuple[str, ...] = (),
+    /,
+    *,
+    threads: int = 1,
+    runs: int | None = None,
+    peers: tuple[str, ...] = (),
+    out: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Measure how fast this program is beside PyTorch, JAX and others that compute the same, some minutes for all rows.
+
+    Args:
+        rows: Names of the rows to measure, all where none is named: tptthx-iteration, tptt-iteration, bptt-iteration,
+            srn-forward, srn-forward-1000, lstm-784, lstm-100, lstm-70, gru-784, gru-100, gru-70, antisymmetric-100,
+            srn-backward, srn-targets, srn-backward-1000, srn-targets-1000, readout, embedding, graph, nag-srn,
+            adam-srn, nag-lstm, adam-lstm.
+        threads: Threads that each contestant gets, at most as many as there are cores.
+        runs: Rounds of a row; None: as many as fit into three seconds, at least five.
+        peers: Compare with these alone, of torch, jax, numpy, autograd and mygrad; none named: those that are
+            installed (pip install '.[bench]').
+        out: File to keep all figures, settings and versions in (.json).
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from benchmarks import command
+
+    return command.bench(command.Request(rows, peers, threads, runs, out, json))
+
+
 def _trained(result: Result, json: bool) -> int:
     """Say how training ended; its exit code."""
     from experiments import display
@@ -153,16 +181,14 @@ COMMANDS: dict[str, options.Command] = {
     "check": check,
     "list": list_,
     "doctor": doctor,
+    "bench": bench,
 }
 """Every command by its name: a function whose signature holds its arguments and whose docstring is its help."""
 
 
 def main(argv: list[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
-    # The products here are small: a second thread of the matrix library costs more than it brings, most of all on a
-    # busy machine, and with a fixed number of threads a run does not depend on how many cores there are.
-    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+    process.limit_blas_threads()
     name = f"cli.py {argv[0]}" if argv and argv[0] in COMMANDS else "cli.py"
     return exits.guard(name, lambda: run(argv))
 
@@ -181,7 +207,9 @@ def run(argv: list[str]) -> int:
     if name not in COMMANDS:
         kind, known = ("option", ["--help", "--version"]) if name.startswith("-") else ("command", COMMANDS)
         raise exits.bad_input(exits.unknown(kind, name, known))
-    return options.bind(COMMANDS[name], name, arguments)()
+    command = options.bind(COMMANDS[name], name, arguments)
+    process.keep_memory()
+    return command()
 
 
 def usage() -> str:

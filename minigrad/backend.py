@@ -131,6 +131,8 @@ def frozen(array: Array) -> Array:
 
 def is_float(array: Array) -> bool:
     """Whether an array holds real or complex floating-point numbers."""
+    if isinstance(array, _NUMPY):
+        return array.dtype.kind in "fc"  # NumPy's isdtype takes ten times as long
     return bool(get_xp(array).isdtype(array.dtype, ("real floating", "complex floating")))
 
 

@@ -80,7 +80,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Indexed:
-    """A gradient that is zero except at an index: added in place where it falls, so T slices cost T slices."""
+    """A gradient that is zero except at an index: added in place where it falls, so T slices cost T slices.
+
+    The index names no element twice.
+    """
 
     key: Any
     value: Array
@@ -304,9 +307,11 @@ class Tape:
             xp = get_xp(part.value)
             if total is None:
                 total = xp.zeros(shape, dtype=dtype, device=part.value.device)
-            elif i not in owned:
-                total = xp.asarray(total, copy=True)
-            total[part.key] += part.value
+                total[part.key] = part.value
+            else:
+                if i not in owned:
+                    total = xp.asarray(total, copy=True)
+                total[part.key] += part.value
             grads[i] = total
             owned.add(i)
             return

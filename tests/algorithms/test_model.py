@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from algorithms import bptt
 from algorithms.model import Model
+from datasets.task import Batch
 from minigrad.cells import LSTM, SRN
 from minigrad.check import check_gradient
 from minigrad.errors import InputError
 from minigrad.rng import stream
 from minigrad.tape import Tape
+from tests.minigrad.recurrences import record_calls
 from tests.minigrad.strategies import DEVICE, loose, random_arrays, strict
 
 T, B, D, H, O, V = 5, 3, 2, 4, 3, 7
@@ -193,12 +196,22 @@ def test_sizes_by_name() -> None:
     assert plain.vocabulary is None
 
 
-def test_the_kernels_that_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@every
+def test_the_kernels_that_run_are_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the model and by BPTT: those that loss and gradient call, and no others; update rules are no part of them."""
+    monkeypatch.setenv("MINIGRAD_KERNELS", "fused")
+    called = record_calls(monkeypatch)
+    model = MODELS[name]
+    x, y = batch(model)
+    config = bptt.Config()
+    state = bptt.init(config, model, parameters(model), stream(2))
+    _, info = bptt.step(config, model, state, Batch(x, y), stream(2))
+    called.discard("updates")
+    assert called == set(model.kernels) == set(bptt.METHODS["bptt"].kernels(model))
+    assert info.kernels == dict.fromkeys(called, "fused")
     monkeypatch.setenv("MINIGRAD_KERNELS", "reference")
-    for name, model in MODELS.items():
-        assert set(model.kernels(parameters(model))) == {name.partition(" ")[0]}
-    model = MODELS["srn softmax last"]
-    assert model.kernels(parameters(model)) == {"srn": "reference"}
+    _, info = bptt.step(config, model, state, Batch(x, y), stream(2))
+    assert info.kernels == dict.fromkeys(called, "reference")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +254,7 @@ def test_targets_that_do_not_fit() -> None:
             loss_of(model, p, x, target)
     with pytest.raises(IndexError, match="out of bounds"):
         loss_of(softmax, p, x, y + O)
-    with pytest.raises(ValueError, match=r"matmul: shapes .* do not fit"):
+    with pytest.raises(ValueError, match=r"W_xh has shape \(2, 4\), expected \[D=1, H=4\]"):
         loss_of(softmax, p, x[..., :1], y)
     tokens = MODELS["lstm softmax every tokens"]
     ids, y = batch(tokens)

@@ -15,6 +15,7 @@ from datasets.synthetic import Temporal
 from datasets.task import Batch
 from minigrad.errors import InputError
 from minigrad.rng import stream
+from tests.minigrad.recurrences import record_calls
 
 TASK = Temporal(10)
 F_NAMES, G_NAMES = ("W_xh", "W_hh", "b_h", "W_hy", "b_y"), ("V_hh", "c_h")
@@ -47,6 +48,15 @@ def test_both_phases_move_everything() -> None:
     assert moved(before, after) == {*F_NAMES, *G_NAMES}
     assert set(info.grads) == {*F_NAMES, *G_NAMES}
     assert {"h", "targets", "loss_g", "loss_f"} == set(info.arrays)
+
+
+def test_the_kernels_that_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGRAD_KERNELS", "fused")
+    called = record_calls(monkeypatch)
+    _, _, info = train(tptt.Config())
+    called.discard("updates")
+    assert called == set(tptt.METHODS["tptt"].kernels(network()[0])) == {"srn", "readout", "local", "target"}
+    assert info.kernels == dict.fromkeys(called, "fused")
 
 
 def test_fixed_feedback_stays_as_drawn() -> None:

@@ -84,10 +84,6 @@ class Net:
     loss_at: str = "last"
     tokens: bool = False
 
-    def __post_init__(self) -> None:
-        if self.cell != "srn":  # the others have no fused twin
-            object.__setattr__(self, "twin", "reference")
-
     @cached_property
     def model(self) -> Model:
         return Model.make(

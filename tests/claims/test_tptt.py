@@ -88,8 +88,8 @@ def test_t1_bit_for_bit(net: Net, rows: int) -> None:
     h = net.bptt().arrays["h"]
     target_T = h[-1].copy()
     target_T[rows:] -= 1  # the first `rows` sequences have reached their targets
-    x_proj = net.batch.x @ p["W_xh"] + p["c_h"]
-    found = target.targets(x_proj, h, target_T, p["V_hh"], net.activation, net.twin)
+    G = p["W_xh"], p["V_hh"], p["c_h"]
+    found = target.targets(net.batch.x, h, target_T, *G, net.activation, net.twin)
     assert found.dtype == h.dtype
     assert_array_equal(found[:, :rows], h[:, :rows])
     assert np.all(found[-1, rows:] != h[-1, rows:])
@@ -125,11 +125,12 @@ def test_t2_exact_inverse_linear(net: Net, alpha_i: float) -> None:
     p = {**net.params, "W_hh": invertible(net)}
     h, e_T = net.bptt(p).arrays["h"], net.errors(p)[-1]
     inverse = np.linalg.inv(p["W_hh"])
-    x_proj = -(net.batch.x @ p["W_xh"] + p["b_h"]) @ inverse
-    assert_close((x_proj + h @ inverse), net.before(h))  # G(x_t, F(x_t, h_{t-1})) = h_{t-1}
+    G = -p["W_xh"] @ inverse, inverse, -p["b_h"] @ inverse  # weights of its own for x
+    u = net.batch.x @ G[0] + G[2]
+    assert_close(u + h @ inverse, net.before(h))  # G(x_t, F(x_t, h_{t-1})) = h_{t-1}
     target_T = h[-1] - alpha_i * e_T
-    found = target.targets(x_proj, h, target_T, inverse, "linear", net.twin)
-    assert_close(found, plain_targets(lambda t, s: x_proj[t] + s @ inverse, h, target_T))
+    found = target.targets(net.batch.x, h, target_T, *G, "linear", net.twin)
+    assert_close(found, plain_targets(lambda t, s: u[t] + s @ inverse, h, target_T))
 
 
 @for_all(net=mild(activation="tanh"), alpha_i=st.sampled_from([0.01, 0.001]))
@@ -155,11 +156,11 @@ def test_t2_g_is_no_inverse(net: Net) -> None:
     rng = np.random.default_rng(net.seed)
     p = {**net.all_params, "W_hh": invertible(net)}
     x, h = rng.standard_normal((200, net.D)), rng.standard_normal((200, net.H))
-    f = tptt.F(p, x @ p["W_xh"], h, "linear")
+    f = tptt.F(net.model, p, x, h)
     # The V_hh and c_h that undo W_hh and b_h leave x W_xh (I + V_hh), zero for special weights only,
     inverse = np.linalg.inv(p["W_hh"])
     q = {**p, "V_hh": inverse, "c_h": -p["b_h"] @ inverse}
-    left = tptt.G(q, x @ p["W_xh"], f, "linear") - h
+    left = tptt.G(net.model, q, x, f) - h
     assert_close(left, x @ p["W_xh"] @ (np.eye(net.H) + inverse))
     # the best ones leave an error too, and with weights of its own for x there would be none.
     best = h - x @ p["W_xh"]  # G = h asks for f V_hh + c_h = h - x W_xh
@@ -405,9 +406,8 @@ def test_t8_targets_use_the_new_g(net: Net, alpha_i: float, alpha_g: float) -> N
     config = tptt.Config(alpha_i=alpha_i, alpha_g=alpha_g)
     after, info = net.step(tptt, config, net.start(tptt, config))
     p, h = {**net.all_params, "V_hh": after.params["V_hh"], "c_h": after.params["c_h"]}, info.arrays["h"]
-    u = net.batch.x @ p["W_xh"]
     target_T = h[-1] - alpha_i * net.errors()[-1]
-    expected = difference_targets(lambda t, s: tptt.G(p, u[t], s, net.activation), h, target_T)
+    expected = difference_targets(lambda t, s: tptt.G(net.model, p, net.batch.x[t], s), h, target_T)
     assert_close(info.arrays["targets"], expected, size=norm(h))
     assert_array_equal(h, net.bptt().arrays["h"])
 

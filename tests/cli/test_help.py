@@ -24,7 +24,7 @@ def test_help_names_every_command_and_the_exit_codes(flag: str, capsys: pytest.C
     assert command_line.main([flag]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    for name in ("train", "resume", "evaluate", "trace", "check", "list", "doctor"):
+    for name in ("train", "resume", "evaluate", "trace", "check", "list", "doctor", "bench"):
         assert f"\n  {name} " in out
     for words in ("0 finished", "2 bad input", "3 diverged", "130 interrupted"):
         assert words in out

@@ -47,11 +47,6 @@ def test_command_lines(tmp_path: Path, arguments: list[str], words: list[str]) -
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_forced_kernels_that_do_not_exist(tmp_path: Path) -> None:
-    done = cli(tmp_path, "train", "bptt", *QUICK, "--cell", "gru", MINIGRAD_KERNELS="fused")
-    refused(done, "gru has no fused twin")
-
-
 def test_trace_replaces_neither_devices_nor_its_fixture(tmp_path: Path) -> None:
     shapes = {"W_xh": (2, 3), "W_hh": (3, 3), "b_h": (3,), "W_hy": (3, 2), "b_y": (2,)}
     arrays = {f"params/{name}": np.ones(shape) for name, shape in shapes.items()}

@@ -22,6 +22,7 @@ from minigrad.check import check_gradient
 from minigrad.errors import InputError
 from minigrad.rng import stream
 from minigrad.tape import Tape
+from tests.minigrad.recurrences import record_calls
 from tests.minigrad.strategies import DEVICE, loose, random_arrays, strict
 
 D, H, T, B = 2, 3, 4, 2
@@ -153,6 +154,33 @@ def test_unroll_is_steps_one_after_the_other(name: str, steps: int) -> None:
     for t in range(steps):
         h = cells.step(cell, p, x[t], h)
         assert_allclose(states[t], h, rtol=1e-12, atol=1e-14)
+
+
+@every
+@pytest.mark.parametrize("twin", ["reference", "fused"])
+@pytest.mark.parametrize("steps", [0, 1, 2, 130])
+def test_both_twins_are_steps_one_after_the_other(
+    name: str, steps: int, twin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States, and gradients by all parameters, the inputs and the first state."""
+    cell = CELLS[name]
+    p, (x, h0) = parameters(cell), sequence(cell, steps)
+    (weights,) = random_arrays([(steps, B, cell.state_size)], 3)
+
+    def run(unroll: Any) -> tuple[Any, Params]:
+        with Tape() as tape:
+            w = tape.watch({**p, "x": x, "h0": h0})
+            h = unroll(w, w["x"], w["h0"])
+        return h.value, tape.gradient(h, w, seed=weights)
+
+    called = record_calls(monkeypatch)
+    monkeypatch.setenv("MINIGRAD_KERNELS", twin)
+    h, gradients = run(cell.unroll)
+    h_by_steps, gradients_by_steps = run(lambda *arguments: cells.unroll_by_steps(cell, *arguments))
+    assert bool(called) == (twin == "fused" and steps > 0)
+    assert_allclose(h, h_by_steps, rtol=1e-12, atol=1e-14, strict=True)
+    for n, g in gradients_by_steps.items():
+        assert_allclose(gradients[n], g, rtol=1e-11, atol=1e-13, strict=True)
 
 
 @every

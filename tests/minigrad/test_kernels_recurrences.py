@@ -1,234 +1,595 @@
-"""The fused recurrences against their reference twins: values, all gradients, every shape; and bits."""
+"""The fused recurrences against their reference twins: values, all gradients, every shape; and bits.
+
+Legend: T time, B batch, D input size, H hidden units.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-import array_api_strict as strict
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minigrad import kernels
-from minigrad.backend import to_numpy
+from minigrad import cells, ops
+from minigrad.cells import GRU, LSTM, SRN, Antisymmetric, Cell
 from minigrad.errors import InputError
-from minigrad.kernels import srn, target
+from minigrad.kernels import local, srn, target
+from minigrad.kernels.fused import threads
+from minigrad.tape import Tape
+from tests.minigrad.recurrences import (
+    ACTIVATIONS,
+    EPSILON,
+    GAMMA,
+    RECURRENCES,
+    UNROLLED,
+    Arrays,
+    assert_agrees,
+    difference,
+    problem,
+    run,
+    shape_of,
+)
+from tests.minigrad.strategies import loose, strict
 
-ACTIVATIONS = ("tanh", "sigmoid", "relu", "linear")
-TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+DTYPES = ("float32", "float64")
 SHAPES = [
-    (0, 2, 3),
-    (1, 1, 1),
-    (2, 1, 33),
-    (7, 3, 1),
-    (2, 5, 17),
-    (3, 21, 100),
-    (100, 20, 100),
-    (4, 7, 113),
-    (2, 64, 64),
+    (0, 2, 3, 4),
+    (3, 0, 2, 4),  # no sequences
+    (1, 1, 1, 1),
+    (2, 1, 3, 33),
+    (7, 3, 1, 1),
+    (2, 5, 4, 17),
+    (3, 21, 2, 100),
+    (4, 7, 5, 113),
+    (5, 4, 70, 65),
+    (2, 13, 1, 64),
+    (127, 1, 2, 5),  # a chunk is 128 rows of all steps, or little more
+    (128, 1, 2, 16),
+    (129, 1, 2, 5),
+    (64, 2, 3, 8),
+    (43, 3, 3, 16),
+    (86, 3, 1, 7),
+    (2, 127, 2, 9),
+    (3, 128, 2, 9),
+    (3, 129, 2, 9),  # a batch of more than 128 goes in parts
+    (2, 256, 3, 8),
+    (4, 257, 5, 20),
+    (400, 2, 3, 10),
+    (100, 20, 6, 40),
 ]
-MANY = settings(max_examples=40, deadline=None, derandomize=True)
+MANY = settings(max_examples=150, deadline=None, derandomize=True)
+
+every = pytest.mark.parametrize("name", RECURRENCES)
+every_unrolled = pytest.mark.parametrize("name", UNROLLED)
+both = pytest.mark.parametrize("twin", ["reference", "fused"])
+
+sizes = st.tuples(st.integers(0, 9), st.integers(1, 150), st.integers(1, 40), st.integers(1, 70))
 
 
-def problem(shape: tuple[int, int, int], dtype: str, seed: int = 0, gain: float = 0.9) -> dict[str, Any]:
-    """Random arguments; `gain` is the largest singular value of the recurrent weights."""
-    T, B, H = shape
-    rng = np.random.default_rng(seed)
-    W = gain * np.linalg.qr(rng.standard_normal((H, H)))[0]
-    arrays = {
-        "u": rng.standard_normal((T, B, H)),
-        "h0": rng.standard_normal((B, H)),
-        "W": W,
-        "g": rng.standard_normal((T, B, H)),
-        "target_T": rng.standard_normal((B, H)),
-    }
-    return {name: array.astype(dtype) for name, array in arrays.items()}
+def assert_same_bits(found: Arrays, expected: Arrays) -> None:
+    assert list(found) == list(expected)
+    for label, array in expected.items():
+        assert_array_equal(found[label], array, err_msg=label, strict=True)
 
 
-def run(p: dict[str, Any], activation: str, twin: Any) -> dict[str, Any]:
-    """Everything that the recurrences compute from a problem."""
-    h = srn.forward(p["u"], p["h0"], p["W"], activation, twin)
-    d, g_h0, g_W = srn.backward(p["g"], h, p["h0"], p["W"], activation, twin)
-    targets = target.targets(p["u"], h, p["target_T"], p["W"], activation, twin)
-    return {"h": h, "d": d, "g_h0": g_h0, "g_W": g_W, "targets": targets}
+BY_ROW = ("h", "s", "gates", "targets", "dE/dx", "dE/dh0", "dE/ds0")
+"""What is computed for every sequence by itself: [..., B, n]."""
 
 
-def close(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
-    for name, array in expected.items():
-        assert found[name].dtype == array.dtype, name
-        assert found[name].shape == array.shape, name
-        scale = max(1.0, float(np.abs(array).max(initial=0)))
-        assert_allclose(found[name], array, rtol=tolerance, atol=tolerance * scale, err_msg=name)
+def of_rows(found: Arrays) -> Arrays:
+    return {label: array for label, array in found.items() if label in BY_ROW}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+# --- what is computed ---
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_fused_equals_reference(shape: tuple[int, int, int], activation: str, dtype: str) -> None:
-    p = problem(shape, dtype)
-    close(run(p, activation, "fused"), run(p, activation, "reference"), TOLERANCE[dtype])
+def test_fused_equals_reference(shape: tuple[int, int, int, int], name: str, dtype: str) -> None:
+    assert_agrees(name, problem(name, *shape, dtype))
+
+
+@MANY
+@given(shape=sizes, name=st.sampled_from(list(RECURRENCES)), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 2**32))
+def test_fused_equals_reference_on_any_shape(shape: Any, name: str, dtype: str, seed: int) -> None:
+    assert_agrees(name, problem(name, *shape, dtype, seed))
+
+
+CELLS: dict[str, Callable[[int, int], Cell]] = {
+    **{f"srn {act}": lambda D, H, act=act: SRN(D, H, act) for act in ACTIVATIONS},
+    "lstm": LSTM,
+    "gru": GRU,
+    "antisymmetric": lambda D, H: Antisymmetric(D, H, EPSILON, GAMMA),
+}
+
+
+@every_unrolled
+@pytest.mark.parametrize("shape", [(0, 2, 3, 4), (1, 1, 1, 1), (5, 3, 2, 4)], ids=str)
+def test_the_reference_is_the_cell_step_by_step(shape: tuple[int, int, int, int], name: str) -> None:
+    """The definition: T steps of the cell made of single operations, and the tape's gradients by all arguments."""
+    p = problem(name, *shape)
+    found = run(name, p, "reference")
+    cell = CELLS[name](*shape[2:])
+    with Tape() as tape:
+        w = tape.watch({label: p[label] for label in RECURRENCES[name].arguments})
+        x, h0, *_ = w.values()
+        states = cells.unroll_by_steps(cell, w, x, h0)
+    assert_allclose(next(iter(found.values())), states.value, rtol=1e-13, atol=1e-14, strict=True)
+    for label, gradient in tape.gradient(states, w, seed=p["g"]).items():
+        assert_allclose(found[f"dE/d{label}"], gradient, rtol=1e-12, atol=1e-13, strict=True)
+
+
+@every_unrolled
+def test_the_reference_backward_is_the_derivative_of_its_forward(name: str) -> None:
+    p = problem(name, 4, 3, 2, 5)
+    found = run(name, p, "reference")
+    rng = np.random.default_rng(5)
+    for label in RECURRENCES[name].arguments:
+        direction = rng.standard_normal(p[label].shape)
+        states, *_ = RECURRENCES[name].forward(p | {label: p[label] + 1e-25j * direction}, "reference").values()
+        slope = np.sum(states * p["g"]).imag / 1e-25
+        assert_allclose(np.sum(found[f"dE/d{label}"] * direction), slope, rtol=1e-12, err_msg=label)
+
+
+@both
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("T", [1, 2, 6])
+def test_targets_are_the_definition(T: int, activation: Any, twin: Any) -> None:
+    """target_t = h_t - (G(x_{t+1}, h_{t+1}) - G(x_{t+1}, target_{t+1})), G a transition of the cell."""
+    p = problem(f"target {activation}", T, 3, 2, 5)
+    found = run(f"target {activation}", p, twin)["targets"]
+    assert_array_equal(found[-1], p["target_T"])
+    G = {"W_xh": p["W_xh"], "W_hh": p["V_hh"], "b_h": p["c_h"]}
+    for t in range(T - 1):
+        there, back = (cells.step(SRN(2, 5, activation), G, p["x"][t + 1], s[t + 1]) for s in (p["h"], found))
+        assert_allclose(found[t], p["h"][t] - (there - back), rtol=1e-12, atol=1e-13)
+
+
+@both
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_local_loss_is_the_definition(activation: Any, twin: Any) -> None:
+    """The sum of (F(x, h) - target)^2, F a transition of the cell, and the tape's gradients."""
+    p = problem(f"local {activation}", 4, 3, 2, 5)
+    with Tape() as tape:
+        w = tape.watch({label: p[label] for label in ("W_xh", "W_hh", "b_h")})
+        L = ops.squared_error(cells.step(SRN(2, 5, activation), w, p["x"], p["h"]), p["target"])
+    expected = {"L": L.value} | {f"dL/d{label}": g for label, g in tape.gradient(L, w).items()}
+    for label, array in run(f"local {activation}", p, twin).items():
+        assert_allclose(array, expected[label], rtol=1e-12, atol=1e-13, err_msg=label)
+
+
+@both
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_known_transition_gives_the_same_bits(dtype: str, activation: str, twin: Any) -> None:
+    """The states of a recurrence are transitions, so handing them in as known changes no bit of the fused twin."""
+    p = problem(f"local {activation}, known", 30, 9, 3, 20, dtype)
+    h0, weights = p["h"][0], (p["W_xh"], p["W_hh"], p["b_h"])
+    states = srn.forward(p["x"], h0, *weights, activation, twin)
+    before = np.concatenate([h0[None], states[:-1]])
+    found = run(f"local {activation}, known", p | {"h": before, "known": states}, twin)
+    del p["known"]
+    expected = run(f"local {activation}", p | {"h": before}, twin)
+    if twin == "fused":
+        assert_same_bits(found, expected)
+    for label, array in expected.items():
+        assert difference(found[label], array) <= {"float32": 1e-5, "float64": 1e-14}[dtype], label
+
+
+@every_unrolled
+@both
+def test_only_what_is_asked_for_is_computed(twin: Any, name: str) -> None:
+    backward, p = RECURRENCES[name].backward, problem(name, 3, 2, 4, 5)
+    assert backward is not None
+    states = RECURRENCES[name].forward(p, twin)
+    whole = backward(p, states, twin)
+    for number in range(2 ** len(whole)):
+        needs = tuple(bool(number >> i & 1) for i in range(len(whole)))
+        for asked, part, full in zip(needs, backward(p, states, twin, needs), whole, strict=True):
+            assert (part is not None) == asked
+            if asked:
+                assert_array_equal(part, full, strict=True)
+
+
+@every
+def test_the_reference_runs_in_another_library_on_another_device(name: str) -> None:
+    for T in (0, 4):
+        p = problem(name, T, 3, 2, 6)
+        found = run(name, {label: strict(array) for label, array in p.items()}, "reference")
+        for label, array in run(name, p, "reference").items():
+            assert_allclose(loose(found[label]), array, rtol=1e-13, atol=1e-14, err_msg=label, strict=True)
+
+
+# --- arrays of every layout ---
+
+
+def fortran(a: Any) -> Any:
+    return np.asfortranarray(a)
+
+
+def with_gaps(a: Any) -> Any:
+    return np.repeat(a, 2, axis=-1)[..., ::2]
+
+
+def backwards(a: Any) -> Any:
+    return np.flip(np.flip(a).copy())
+
+
+def batch_first(a: Any) -> Any:
+    return np.swapaxes(np.swapaxes(a, 0, 1).copy(), 0, 1) if a.ndim == 3 else a
+
+
+def amid_nan(a: Any) -> Any:
+    """In the middle of a longer array, whose other numbers must not be read."""
+    room = np.full(a.size + 64, np.nan, a.dtype)
+    room[32:-32] = a.ravel()
+    return room[32:-32].reshape(a.shape)
+
+
+def between_addresses(a: Any) -> Any:
+    """From an address on that is no multiple of the size of a number."""
+    return np.frombuffer(b"\0" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
+
+
+def read_only(a: Any) -> Any:
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [fortran, with_gaps, backwards, batch_first, amid_nan, between_addresses, read_only],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+@every
+def test_arrays_of_any_layout(name: str, dtype: str, layout: Callable[[Any], Any]) -> None:
+    p = problem(name, 5, 6, 3, 21, dtype)
+    moved = {label: layout(array) for label, array in p.items()}
+    some = {label: layout(array) if i % 2 else array for i, (label, array) in enumerate(p.items())}
+    # before the plain arrays: what is left unwritten must not hold the same numbers by chance
+    found, found_of_some = run(name, moved, "fused"), run(name, some, "fused")
+    expected = run(name, p, "fused")
+    assert_same_bits(found, expected)
+    assert_same_bits(found_of_some, expected)
+    assert_same_bits(moved, p)  # nothing is written into an argument
+
+
+@every
+def test_one_array_for_all_rows(name: str) -> None:
+    """Arrays without a size of their own in memory, as broadcasting makes them."""
+    p = problem(name, 4, 3, 2, 5)
+    moved = {
+        label: np.broadcast_to(array[..., :1, :] if array.ndim > 1 else array[:1], array.shape)
+        for label, array in p.items()
+    }
+    assert_same_bits(
+        run(name, moved, "fused"), run(name, {label: array.copy() for label, array in moved.items()}, "fused")
+    )
+
+
+def guarded(a: Any, at_end: bool) -> Any:
+    """At the end, or at the beginning, of memory that lies between pages which nobody may touch."""
+    page = mmap.PAGESIZE
+    whole = -(-a.nbytes // page) * page
+    memory = np.frombuffer(mmap.mmap(-1, whole + 2 * page), np.uint8)
+    for first in (0, page + whole):
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(memory.ctypes.data + first), page, 0) == 0
+    start = page + (whole - a.nbytes if at_end else 0)
+    moved = memory[start : start + a.nbytes].view(a.dtype).reshape(a.shape)
+    moved[...] = a
+    return moved
+
+
+def run_guarded(dtype: str) -> None:
+    """All recurrences on arguments whose neighbours in memory must not be read: that ends the process."""
+    for name in RECURRENCES:
+        for shape in ((3, 2, 3, 5), (2, 13, 17, 33)):
+            p = problem(name, *shape, dtype)
+            expected = run(name, p, "fused")
+            states = RECURRENCES[name].forward(p, "fused") if name in UNROLLED else {}
+            for at_end in (False, True):
+                moved, kept = ({k: guarded(a, at_end) for k, a in arrays.items()} for arrays in (p, states))
+                assert_same_bits(run(name, moved, "fused", kept), expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects memory in the way of Linux")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_is_read_beyond_an_array(dtype: str) -> None:
+    in_new_process(f"from {__name__} import run_guarded; run_guarded('{dtype}')")
+
+
+def in_new_process(code: str, **environment: str) -> None:
+    root = Path(__file__).parent.parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# --- bits ---
+
+
+@pytest.mark.parametrize("shape", [(6, 23, 3, 50), (3, 300, 2, 20)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@every
+def test_the_same_bits_every_time_and_for_a_row_wherever_it_stands(
+    name: str, dtype: str, shape: tuple[int, int, int, int]
+) -> None:
+    p = problem(name, *shape, dtype)
+    one = run(name, p, "fused")
+    with ThreadPoolExecutor(2) as pool:
+        for again in pool.map(lambda _: run(name, p, "fused"), range(2)):
+            assert_same_bits(again, one)
+    order = np.random.default_rng(1).permutation(shape[1])[: shape[1] * 2 // 3]
+    axes = RECURRENCES[name].axes
+    few = {label: array[..., order, :] if "B" in axes[label] else array for label, array in p.items()}
+    assert_same_bits(
+        of_rows(run(name, few, "fused")),
+        {label: array[..., order, :] for label, array in of_rows(one).items()},
+    )
 
 
 @MANY
 @given(
-    shape=st.tuples(st.integers(0, 6), st.integers(1, 30), st.integers(1, 70)),
-    activation=st.sampled_from(ACTIVATIONS),
-    dtype=st.sampled_from(["float32", "float64"]),
+    shape=st.tuples(st.integers(2, 140), st.sampled_from([1, 2, 3, 50, 131]), st.integers(1, 5), st.integers(1, 20)),
+    name=st.sampled_from(UNROLLED),
+    cut=st.floats(0, 1),
     seed=st.integers(0, 2**32),
 )
-def test_fused_equals_reference_on_any_shape(shape: Any, activation: str, dtype: str, seed: int) -> None:
-    p = problem(shape, dtype, seed)
-    close(run(p, activation, "fused"), run(p, activation, "reference"), TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_arrays_that_are_not_contiguous(activation: str) -> None:
-    p = problem((5, 6, 21), "float32")
-    strided = {name: np.repeat(array, 2, axis=-1)[..., ::2] for name, array in p.items()}
-    strided["W"] = p["W"].T.copy().T
-    strided["u"] = np.moveaxis(np.moveaxis(p["u"], 0, 1).copy(), 1, 0)
-    assert not any(array.flags.c_contiguous for array in strided.values())
-    for name, array in run(strided, activation, "fused").items():
-        assert_array_equal(array, run(p, activation, "fused")[name])
-
-
-@pytest.mark.parametrize("twin", ["reference", "fused"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_nan_goes_through(activation: str, twin: Any) -> None:
-    p = problem((4, 3, 20), "float32")
-    p["u"][1, 2, 5] = np.nan
-    found = run(p, activation, twin)
-    assert np.isfinite(found["h"][:, :2]).all()  # other sequences are not touched
-    assert np.isfinite(found["h"][0]).all()
-    assert np.isnan(found["h"][1, 2, 5])
-    assert np.isnan(found["h"][2:, 2]).all()
-    assert activation == "linear" or np.isnan(found["d"][1, 2, 5])
-    assert np.isnan(found["g_W"]).any()
-
-
-@pytest.mark.parametrize("twin", ["reference", "fused"])
-def test_saturated_units_pass_no_gradient(twin: Any) -> None:
-    p = problem((3, 2, 16), "float32")
-    p["u"] = np.where(p["u"] > 0, 50, -50).astype("float32")
-    h = srn.forward(p["u"], p["h0"], p["W"], "tanh", twin)
-    assert_array_equal(np.abs(h), np.ones_like(h))
-    d, g_h0, g_W = srn.backward(p["g"], h, p["h0"], p["W"], "tanh", twin)
-    assert not d.any()
-    assert not g_h0.any()
-    assert not g_W.any()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_same_bits_every_time_and_for_a_row_wherever_it_stands(dtype: str) -> None:
-    p = problem((6, 23, 50), dtype)
-    one, two = run(p, "tanh", "fused"), run(p, "tanh", "fused")
-    for name in one:
-        assert_array_equal(one[name], two[name])
-    order = np.random.default_rng(1).permutation(23)[:9]
-    part = {name: array if name == "W" else np.ascontiguousarray(array[..., order, :]) for name, array in p.items()}
-    few = run(part, "tanh", "fused")
-    for name in ("h", "d", "targets"):
-        assert_array_equal(few[name], one[name][:, order])
+def test_a_sequence_may_be_cut_anywhere(shape: Any, name: str, cut: float, seed: int) -> None:
+    """Two halves, the second from the last state of the first, have the same states bit for bit."""
+    p, t = problem(name, *shape, "float32", seed), int(cut * shape[0])
+    first_state = list(p)[1]
+    whole = RECURRENCES[name].forward(p, "fused")
+    left = RECURRENCES[name].forward(p | {"x": p["x"][:t]}, "fused")
+    state = next(iter(left.values()))[-1] if t else p[first_state]
+    right = RECURRENCES[name].forward(p | {"x": p["x"][t:], first_state: state}, "fused")
+    assert_same_bits({label: np.concatenate([left[label], right[label]]) for label in whole}, whole)
 
 
 @MANY
 @given(
-    shape=st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 40)),
+    shape=st.tuples(st.integers(1, 6), st.integers(1, 140), st.integers(1, 4), st.integers(1, 40)),
     activation=st.sampled_from(ACTIVATIONS),
-    dtype=st.sampled_from(["float32", "float64"]),
+    dtype=st.sampled_from(DTYPES),
     twin=st.sampled_from(["reference", "fused"]),
     seed=st.integers(0, 2**32),
 )
 def test_a_row_whose_target_is_its_state_keeps_its_states_bit_for_bit(
     shape: Any, activation: str, dtype: str, twin: Any, seed: int
 ) -> None:
-    p = problem(shape, dtype, seed)
-    h = srn.forward(p["u"], p["h0"], p["W"], activation, twin)
+    p = problem(f"target {activation}", *shape, dtype, seed)
     still = np.random.default_rng(seed).random(shape[1]) < 0.5
-    target_T = np.where(still[:, None], h[-1], p["target_T"])
-    found = target.targets(p["u"], h, target_T, p["W"], activation, twin)
-    assert_array_equal(found[:, still], h[:, still])
-    assert_array_equal(found[-1], target_T)
+    p["target_T"] = np.where(still[:, None], p["h"][-1], p["target_T"])
+    found = run(f"target {activation}", p, twin)["targets"]
+    assert_array_equal(found[:, still], p["h"][:, still])
+    assert_array_equal(found[-1], p["target_T"])
 
 
-@pytest.mark.parametrize("twin", ["reference", "fused"])
-def test_gradients_below_1e_30_are_zero_not_subnormal(twin: Any) -> None:
-    p = problem((1000, 3, 20), "float32", gain=0.5)
+# --- threads ---
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+@every
+def test_threads_share_the_rows(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few they are; what belongs to a row has the same bits, and so have the sums of as many threads."""
+    monkeypatch.setattr(threads, "ALONE", 0)
+    for shape in ((5, 1, 2, 9), (40, 5, 2, 9), (3, 300, 3, 8)):
+        p = problem(name, *shape, "float32")
+        monkeypatch.setenv("MINIGRAD_THREADS", str(count))
+        assert_agrees(name, p)
+        found = run(name, p, "fused")
+        assert_same_bits(run(name, p, "fused"), found)
+        monkeypatch.setenv("MINIGRAD_THREADS", "1")
+        assert_same_bits(of_rows(found), of_rows(run(name, p, "fused")))
+
+
+FORK = """
+import os, signal
+from minigrad.kernels.fused import threads
+from tests.minigrad.recurrences import problem, run
+threads.ALONE = 0
+p = problem("target tanh", 3, 4, 2, 5)
+before = run("target tanh", p, "fused")["targets"]
+child = os.fork()
+signal.alarm(60)
+assert (run("target tanh", p, "fused")["targets"] == before).all()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    in_new_process(FORK, MINIGRAD_THREADS="2")
+
+
+@pytest.mark.parametrize("wish", ["0", "-1", "two", "1.5", "", "²"])
+def test_an_impossible_number_of_threads_is_refused(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGRAD_THREADS", wish)
+    monkeypatch.setattr(threads, "ALONE", 0)
+    with pytest.raises(InputError, match=rf"MINIGRAD_THREADS='{wish}' is no number of threads"):
+        run("gru", problem("gru", 2, 2, 2, 2), "fused")
+
+
+# --- numbers at the edge ---
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every
+def test_nan_goes_through_and_stays_in_its_sequence(name: str, dtype: str) -> None:
+    """NaN in any argument makes the same numbers NaN in both twins; sequences without it keep their bits."""
+    p, axes = problem(name, 5, 7, 3, 20, dtype), RECURRENCES[name].axes
+    clean = of_rows(run(name, p, "fused"))
+    others = np.arange(7) != 4
+    for label, array in p.items():
+        broken = array.copy()
+        broken[tuple({"T": 2, "B": 4}.get(axis, 1) for axis in axes[label] if not axis.isdigit())] = np.nan
+        with np.errstate(invalid="ignore"):
+            found, expected = (run(name, p | {label: broken}, twin) for twin in ("fused", "reference"))
+        for result, numbers in expected.items():
+            assert_array_equal(np.isnan(found[result]), np.isnan(numbers), err_msg=f"{label} -> {result}")
+        unread = name.endswith("known") and label in ("W_xh", "W_hh", "b_h")
+        assert any(np.isnan(numbers).any() for numbers in found.values()) != unread
+        if "B" in axes[label]:
+            for result, numbers in clean.items():
+                assert_array_equal(of_rows(found)[result][..., others, :], numbers[..., others, :])
+
+
+@both
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [n for n in UNROLLED if n not in ("srn relu", "srn linear")])
+def test_saturated_units_pass_no_gradient(name: str, dtype: str, twin: Any) -> None:
+    """All gates shut or wide open: finite numbers, and not a trace of a gradient by what goes into them."""
+    p = problem(name, 4, 3, 2, 17, dtype)
+    for label in ("b_h", "b_xh"):
+        if label in p:
+            p[label] = np.where(p[label] > 0, 2000, -2000).astype(dtype)
+    found = run(name, p, twin)
+    assert all(np.isfinite(array).all() for array in found.values())
+    for label in RECURRENCES[name].arguments:
+        if label not in ("h0", "s0"):
+            assert not found[f"dE/d{label}"].any(), label
+    assert_agrees(name, p)
+
+
+@both
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [n for n in UNROLLED if n != "antisymmetric"])  # which forgets nothing
+def test_gradients_below_1e_30_are_zero_not_subnormal(name: str, dtype: str, twin: Any) -> None:
+    """A network that forgets; by input weights of 1 the gradient by x is that by what goes into the gates."""
+    T, H = 700, 7
+    D = shape_of(RECURRENCES[name].arguments["W_xh"], T, 2, 1, H)[1]
+    p = problem(name, T, 2, D, H, dtype, gain=0.4) | {"W_xh": np.eye(D, dtype=dtype)}
     p["g"][:-1] = 0
-    h = srn.forward(p["u"], p["h0"], p["W"], "tanh", twin)
-    d, g_h0, _ = srn.backward(p["g"], h, p["h0"], p["W"], "tanh", twin)
-    assert np.abs(d[-1]).max() > 0.1
-    assert not d[:800].any()
-    assert not g_h0.any()
+    found = run(name, p, twin)
+    d = found["dE/dx"]
+    assert np.abs(d[-1]).max() > 0.01
+    assert not d[:100].any()
     assert np.abs(d[d != 0]).min() >= 1e-30
+    assert not found["dE/ds0" if name == "lstm" else "dE/dh0"].any()
 
 
-def test_only_what_is_asked_for_is_computed() -> None:
-    p = problem((3, 2, 5), "float64")
-    h = srn.forward(p["u"], p["h0"], p["W"], "tanh", "fused")
-    whole = srn.backward(p["g"], h, p["h0"], p["W"], "tanh", "fused")
-    for needs in [(True, False, False), (False, True, False), (False, False, True), (False, False, False)]:
-        found = srn.backward(p["g"], h, p["h0"], p["W"], "tanh", "fused", needs)
-        for asked, part, full in zip(needs, found, whole, strict=True):
-            assert (part is not None) == asked
-            if asked:
-                assert_array_equal(part, full)
+@both
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_unrolled
+def test_the_border_is_1e_30(name: str, dtype: str, twin: Any) -> None:
+    """Of one step of one sequence the gradients by the biases are those by what goes into the gates, on either side."""
+    p = problem(name, 1, 1, 2, 200, dtype)
+    large = run(name, p, twin)
+    biases = [label for label in large if label.startswith("dE/db")]
+    factor = 1e-30 / np.median(np.abs(large[biases[-1]][large[biases[-1]] != 0]))
+    found = run(name, p | {"g": p["g"] * np.array(factor, dtype)}, twin)
+    for label in biases:
+        expected = large[label].astype("float64") * factor
+        above, below = np.abs(expected) > 1.001e-30, np.abs(expected) < 0.999e-30
+        assert above.sum() > 20
+        assert below.sum() > 20
+        assert_allclose(found[label][above], expected[above], rtol=1e-4)
+        assert not found[label][below].any()
 
 
+@both
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_reference_runs_in_another_library_on_another_device(activation: str) -> None:
-    p = problem((4, 3, 6), "float64")
-    device = strict.Device("device1")
-    moved = {name: strict.asarray(array, device=device) for name, array in p.items()}
-    found = run(moved, activation, "reference")
-    assert all(array.device == device for array in found.values())
-    close({name: to_numpy(array) for name, array in found.items()}, run(p, activation, "reference"), 1e-14)
+def test_errors_below_1e_30_are_learnt_from_no_more(activation: str, dtype: str, twin: Any) -> None:
+    name = f"local {activation}, known"
+    p = problem(name, 2, 3, 2, 5, dtype)
+    p["target"] = np.zeros_like(p["target"])
+    for size, learns in ((1e-29, activation != "sigmoid"), (1e-31, False)):
+        p["known"] = np.full_like(p["target"], size)
+        found = run(name, p, twin)
+        assert [found[label].any() for label in found if label != "L"] == [learns] * 3
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "linear"])
-def test_the_reference_backward_is_the_derivative_of_its_forward(activation: str) -> None:
-    p = problem((4, 3, 5), "float64")
-    h = srn.forward(p["u"], p["h0"], p["W"], activation, "reference")
-    found = srn.backward(p["g"], h, p["h0"], p["W"], activation, "reference")
-    rng = np.random.default_rng(5)
-    for name, gradient in zip(("u", "h0", "W"), found, strict=True):
-        direction = rng.standard_normal(gradient.shape)
-        moved = {k: v + (1e-25j * direction if k == name else 0) for k, v in p.items()}
-        ahead = srn.forward(moved["u"], moved["h0"], moved["W"], activation, "reference")
-        slope = np.sum(ahead * p["g"]).imag / 1e-25
-        assert_allclose(np.sum(gradient * direction), slope, rtol=1e-12)
+# --- what is refused ---
 
 
-def test_wrong_shapes_dtypes_and_names_are_refused() -> None:
-    p = problem((4, 3, 5), "float32")
-    with pytest.raises(InputError, match="h0 has shape"):
-        srn.forward(p["u"], p["h0"][:2], p["W"], "tanh", "fused")
-    with pytest.raises(InputError, match="W_hh has shape"):
-        srn.forward(p["u"], p["h0"], p["W"][:4], "tanh", "fused")
-    with pytest.raises(InputError, match="one dtype"):
-        srn.forward(p["u"].astype("float64"), p["h0"], p["W"], "tanh", "fused")
-    with pytest.raises(InputError, match="unknown activation 'relu6'"):
-        srn.forward(p["u"], p["h0"], p["W"], "relu6", "fused")
-    with pytest.raises(InputError, match="unknown twin"):
-        target.targets(p["u"], p["u"], p["h0"], p["W"], "tanh", "cuda")  # type: ignore[arg-type]
+def calls(name: str, label: str, p: Arrays, twin: Any) -> list[Callable[[Any], Any]]:
+    """The functions of a recurrence that take the array of this name, as functions of it alone."""
+    recurrence, found = RECURRENCES[name], []
+    if label in recurrence.arguments:
+        found.append(lambda array: recurrence.forward(p | {label: array}, twin))
+    backward = recurrence.backward
+    if backward and not label.startswith("b_"):
+        states = recurrence.forward(p, "reference")
+        found.append(lambda array: backward(p | {label: array}, states | {label: array}, twin))
+    return found
 
 
-def test_the_twin_is_chosen_by_the_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MINIGRAD_KERNELS", raising=False)
-    f32, f64 = np.zeros(1, "float32"), np.zeros(1)
-    assert kernels.choose(f32) == kernels.choose(f64) == "fused"
-    assert kernels.choose(f32, f64) == kernels.choose(f64 + 1j) == kernels.choose(strict.zeros(1)) == "reference"
+@both
+@every
+def test_arrays_that_do_not_fit_are_refused(name: str, twin: Any) -> None:
+    """The message names the recurrence, an array that does not fit to those before it, and the shapes."""
+    p, family = problem(name, 4, 3, 2, 5, "float32"), name.split()[0]
+    states = RECURRENCES[name].forward(p, "reference") if name in UNROLLED else {}
+    for label, array in (p | states).items():
+        for number, call in enumerate(calls(name, label, p, twin)):
+            for wrong in (array[None], array[..., 0]):
+                with pytest.raises(InputError, match=rf"^{family}\.\w+: {label} has shape \(.*\), expected \[.+\]$"):
+                    call(wrong)
+            for axis, length in enumerate(array.shape):
+                if (number, label, axis) == (0, "x", 0) and name in UNROLLED:
+                    continue  # another length of the sequence
+                for indices in ([*range(length - 1)], [*range(length), 0]):
+                    with pytest.raises(InputError, match=rf"^{family}\.\w+: \w+ has shape \(.*\), expected \[.+\]$"):
+                        call(np.take(array, indices, axis))
 
 
-def test_the_environment_forces_a_twin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINIGRAD_KERNELS", "reference")
-    assert kernels.choose(np.zeros(1)) == "reference"
-    monkeypatch.setenv("MINIGRAD_KERNELS", "fused")
-    assert kernels.choose(np.zeros(1)) == "fused"
-    with pytest.raises(InputError, match=r"MINIGRAD_KERNELS=fused is not possible here: .* complex128"):
-        kernels.choose(np.zeros(1) + 1j)
-    monkeypatch.setenv("MINIGRAD_KERNELS", "fast")
-    with pytest.raises(InputError, match="use reference, fused or auto"):
-        kernels.choose(np.zeros(1))
+def test_a_message_says_what_was_expected() -> None:
+    p = problem("lstm", 4, 3, 2, 5)
+    expected = r"lstm\.forward: W_hh has shape \(5, 19\), expected \[H=5, 4H=20\]"
+    with pytest.raises(InputError, match=expected):
+        RECURRENCES["lstm"].forward(p | {"W_hh": p["W_hh"][:, :-1]}, "fused")
+
+
+@every
+def test_arrays_of_other_dtypes_are_refused(name: str) -> None:
+    p = problem(name, 4, 3, 2, 5, "float32")
+    for label in p | (RECURRENCES[name].forward(p, "reference") if name in UNROLLED else {}):
+        for call in calls(name, label, p, "fused"):
+            for dtype in ("float64", "float16", "int32", "complex64", ">f4"):
+                array = (p | RECURRENCES[name].forward(p, "reference"))[label].astype(dtype)
+                with pytest.raises(InputError, match=r"of one dtype, .* use the reference twin"):
+                    call(array)
+        moved = strict(p[label]) if label in p else None
+        if moved is not None:
+            for twin in ("reference", "fused"):
+                for call in calls(name, label, p, twin):
+                    with pytest.raises(TypeError, match="do not mix"):
+                        call(moved)
+
+
+@both
+def test_unknown_names_are_refused(twin: Any) -> None:
+    p = problem("srn tanh", 4, 3, 2, 5) | problem("local tanh", 4, 3, 2, 5) | problem("target tanh", 4, 3, 2, 5)
+    weights, G = (p["W_xh"], p["W_hh"], p["b_h"]), (p["W_xh"], p["V_hh"], p["c_h"])
+    for function, arrays in (
+        (srn.forward, (p["x"], p["h0"], *weights)),
+        (srn.backward, (p["h"], p["x"], p["h"], p["h0"], *weights[:2])),
+        (target.targets, (p["x"], p["h"], p["target_T"], *G)),
+        (local.loss, (p["x"], p["h"], p["target"], None, *weights)),
+    ):
+        with pytest.raises(InputError, match="unknown activation 'relu6': use one of tanh, sigmoid, relu, linear"):
+            function(*arrays, "relu6", twin)
+        with pytest.raises(InputError, match="unknown twin 'cuda': use reference or fused"):
+            function(*arrays, "tanh", "cuda")

@@ -25,6 +25,8 @@ IDS = np.array([2, 0, 2, 3, 2])
 """Row numbers, one of them three times."""
 GRID = np.array([[1, 0, 3], [3, 1, 1]])
 MASK = np.array([[True, False, True], [False, False, True]])
+READOUT = ((2, 3, 5), (5, 4), (4,))
+"""States, weights and bias of a readout whose classes are GRID."""
 DROPPED = np.array([[2.0, 0.0, 2.0], [0.0, 0.0, 2.0]])
 
 
@@ -111,6 +113,9 @@ def products() -> list[Case]:
         "row times batch": ((3,), (4, 3, 2)),
         "batch times column": ((4, 2, 3), (3,)),
         "no rows": ((0, 2, 3), (3, 2)),
+        "one row": ((1, 3), (3, 2)),
+        "one row in all": ((1, 1, 3), (3, 2)),
+        "one row times batch": ((1, 3), (2, 3, 2)),
     }
     sums: dict[str, tuple[tuple[int, ...], ...]] = {
         "ij,jk->ik": ((2, 3), (3, 2)),
@@ -131,29 +136,43 @@ def products() -> list[Case]:
 
 
 def recurrences() -> list[Case]:
-    """One transition, and whole sequences."""
+    """Whole sequences, and transitions all at once: T = 4 (or 0), B = 2, D = 3, H = 2."""
     cases = []
-    for act in ("tanh", "sigmoid", "relu", "linear"):
-        smooth = act != "relu"
+    for T, label in ((4, ""), (0, "no steps")):
+        x, h = (T, 2, 3), (2, 2)
         cases += [
-            Case(
-                "srn_unroll",
-                lambda u, h, W, act=act: ops.srn_unroll(u, h, W, activation=act),
-                ((4, 2, 3), (2, 3), (3, 3)),
-                analytic=smooth,
-                label=act,
-            ),
-            Case(
-                "srn_step",
-                lambda u, h, W, b, act=act: ops.srn_step(u, h, W, b, activation=act),
-                ((2, 2, 3), (2, 2, 3), (3, 3), (3,)),
-                analytic=smooth,
-                label=act,
-            ),
+            Case("srn_unroll", srn_unroll("tanh"), (x, h, (3, 2), (2, 2), (2,)), label=label),
+            Case("lstm_unroll", ops.lstm_unroll, (x, (2, 4), (3, 8), (2, 8), (8,)), label=label),
+            Case("gru_unroll", ops.gru_unroll, (x, h, (3, 6), (2, 6), (6,), (6,)), label=label),
+            Case("antisymmetric_unroll", antisymmetric_unroll, (x, h, (3, 4), (2, 2), (4,)), label=label),
         ]
-    shapes = ((0, 2, 3), (2, 3), (3, 3))
-    return [*cases, Case("srn_unroll", lambda *a: ops.srn_unroll(*a, activation="tanh"), shapes, label="no steps")]
+    for act in ("tanh", "sigmoid", "relu", "linear"):
+        shapes, smooth = ((3, 2), (2, 2), (2,)), act != "relu"
+        cases += [
+            Case("srn_unroll", srn_unroll(act), ((4, 2, 3), (2, 2), *shapes), analytic=smooth, label=act),
+            Case("srn_local_loss", srn_local_loss(act), shapes, TRANSITIONS, analytic=smooth, label=act),
+        ]
+    none = tuple(array[:0] for array in TRANSITIONS)
+    return [*cases, Case("srn_local_loss", srn_local_loss("tanh"), ((3, 2), (2, 2), (2,)), none, label="no steps")]
 
+
+def srn_unroll(activation: str) -> Callable[..., Any]:
+    """Of x, h0, W_xh, W_hh and b_h."""
+    return lambda *arrays: ops.srn_unroll(*arrays, activation=activation)
+
+
+def antisymmetric_unroll(*arrays: Any) -> Any:
+    """Of x, h0, W_xh, W_hh and b_h."""
+    return ops.antisymmetric_unroll(*arrays, epsilon=0.5, gamma=0.2)
+
+
+def srn_local_loss(activation: str) -> Callable[..., Any]:
+    """Of W_xh, W_hh and b_h, and x, h and target that are constant."""
+    return lambda *arrays: ops.srn_local_loss(*arrays, activation=activation)
+
+
+TRANSITIONS = tuple(random_arrays([(4, 2, 3), (4, 2, 2), (4, 2, 2)], 7))
+"""Inputs, states and targets."""
 
 CASES: list[Case] = [
     *binary("add"),
@@ -216,8 +235,18 @@ CASES: list[Case] = [
     Case("take", lambda x, ids: ops.take(x, ids, axis=-1), ((2, 4),), (IDS,), label="last"),
     Case("take", lambda x, ids: ops.take(x, ids, 1), ((2, 4, 2),), (IDS,), label="by position"),
     Case("take", lambda x, ids: ops.take(x, ids), ((4, 2),), (IDS[:0],), label="nothing"),
+    Case("take", lambda x, ids: ops.take(x, ids, axis=1), ((2, 9, 3),), (IDS,), label="few"),
+    Case("take", lambda x, ids: ops.take(x, ids, axis=-1), ((2, 9),), (IDS[1:4],), label="few, each once"),
     Case("embedding", lambda E, ids: ops.embedding(E, ids), ((4, 2),), (GRID,)),
     Case("embedding", lambda E, ids: ops.embedding(E, ids), ((4, 2),), (GRID[:, :0],), label="nothing"),
+    Case("embedding", lambda E, ids: ops.embedding(E, ids), ((9, 2),), (GRID,), label="few"),
+    Case(
+        "embedding",
+        lambda E, ids, more: ops.multiply(ops.embedding(E, ids), ops.embedding(E, more)),
+        ((9, 2),),
+        (GRID, GRID + 1),
+        label="twice",
+    ),
     Case("scatter_add", lambda x, v, ids: ops.scatter_add(x, ids, v), ((4, 2), (5, 2)), (IDS,)),
     Case("scatter_add", lambda x, v, ids: ops.scatter_add(x, ids, v), ((4,), (5,)), (IDS,), label="numbers"),
     Case("scatter_add", lambda x, v, ids: ops.scatter_add(x, ids, v), ((4, 2), (0, 2)), (IDS[:0],), label="nothing"),
@@ -226,6 +255,14 @@ CASES: list[Case] = [
     Case("softmax", ops.softmax, ((2, 3, 4),)),
     Case("cross_entropy", lambda z, y: ops.cross_entropy(z, y), ((2, 3, 4),), (GRID,)),
     Case("cross_entropy", lambda z, y: ops.cross_entropy(z, y), ((4,),), (np.array(2),), label="one"),
+    Case("linear_cross_entropy", lambda h, W, b, y: ops.linear_cross_entropy(h, W, b, y), READOUT, (GRID,)),
+    Case(
+        "linear_cross_entropy",
+        lambda h, W, b, y: ops.linear_cross_entropy(h, W, b, y),
+        ((2,), (2, 3), (3,)),
+        (np.array(2),),
+        label="one",
+    ),
     Case("squared_error", ops.squared_error, ((2, 3), (2, 3))),
     Case("squared_error", lambda x, y: ops.squared_error(y, x), ((2, 3),), (DROPPED,), label="constant left"),
     Case("mse", ops.mse, ((4, 2, 3), (4, 2, 3))),
@@ -263,13 +300,45 @@ def scattered(x: Any, values: Any) -> Any:
     return x
 
 
-def recurrence(u: Any, h: Any, W: Any) -> Any:
-    """A tanh network, step by step."""
-    states = []
-    for u_t in u:
-        h = np.tanh(u_t + h @ W)
-        states.append(h)
-    return np.array(states)
+def unrolled(step: Callable[..., Any]) -> Callable[..., Any]:
+    """States of a transition, step by step."""
+
+    def states(x: Any, h: Any, *weights: Any) -> Any:
+        found = []
+        for x_t in x:
+            h = step(x_t, h, *weights)
+            found.append(h)
+        return np.array(found)
+
+    return states
+
+
+def lstm_step(x: Any, s: Any, W: Any, R: Any, b: Any) -> Any:
+    """The definition, for two hidden units."""
+    h, c = s[:, :2], s[:, 2:]
+    i, f, g, o = np.split(x @ W + h @ R + b, 4, axis=1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return np.hstack([sigmoid(o) * np.tanh(c), c])
+
+
+def gru_step(x: Any, h: Any, W: Any, R: Any, b: Any, c: Any) -> Any:
+    """The definition."""
+    (u_r, u_z, u_n), (v_r, v_z, v_n) = np.split(x @ W + b, 3, axis=1), np.split(h @ R + c, 3, axis=1)
+    z, n = sigmoid(u_z + v_z), np.tanh(u_n + sigmoid(u_r + v_r) * v_n)
+    return (1 - z) * n + z * h
+
+
+def antisymmetric_step(x: Any, h: Any, V: Any, W: Any, b: Any) -> Any:
+    """The definition."""
+    u_z, u_h = np.split(x @ V + b, 2, axis=1)
+    v = h @ (W - W.T - 0.2 * np.eye(2))
+    return h + 0.5 * sigmoid(u_z + v) * np.tanh(u_h + v)
+
+
+def local_loss(W: Any, R: Any, b: Any) -> Any:
+    """The definition, of logistic units."""
+    x, h, target = TRANSITIONS
+    return np.sum((sigmoid(x @ W + h @ R + b) - target) ** 2)
 
 
 M, C, THREE = (2, 3), (2, 3, 4), (4, 2, 3)
@@ -290,6 +359,8 @@ VALUES: list[tuple[str, Callable[..., Any], Callable[..., Any], tuple[tuple[int,
     ("getitem", lambda x: ops.getitem(x, (0, ..., slice(1, None))), lambda x: x[0, ..., 1:], (C,)),
     ("linear", ops.linear, lambda x: x, (M,)),
     ("log", lambda x: ops.log(x * x), lambda x: np.log(x * x), (M,)),
+    ("linear_cross_entropy", lambda h, W, b: ops.linear_cross_entropy(h, W, b, GRID),
+     lambda h, W, b: -np.mean([logarithms(h @ W + b)[i, j, GRID[i, j]] for i in range(2) for j in range(3)]), READOUT),
     ("log_softmax", ops.log_softmax, logarithms, (C,)),
     ("logsumexp", lambda x: ops.logsumexp(x, axis=1), lambda x: np.log(np.sum(np.exp(x), axis=1)), (C,)),
     ("matmul", ops.matmul, np.matmul, (THREE, (3, 2))),
@@ -312,9 +383,14 @@ VALUES: list[tuple[str, Callable[..., Any], Callable[..., Any], tuple[tuple[int,
     ("split", lambda x: ops.split(x, (1, 3))[1], lambda x: x[..., 1:], (C,)),
     ("sqrt", lambda x: ops.sqrt(x * x), np.abs, (M,)),
     ("squared_error", ops.squared_error, lambda x, y: np.sum((x - y) ** 2), (C, C)),
-    ("srn_step", lambda *a: ops.srn_step(*a, activation="sigmoid"), lambda u, h, W, b: sigmoid(u + h @ W + b),
-     (M, M, (3, 3), (3,))),
-    ("srn_unroll", lambda *a: ops.srn_unroll(*a, activation="tanh"), recurrence, (THREE, M, (3, 3))),
+    ("srn_unroll", srn_unroll("tanh"), unrolled(lambda x, h, W, R, b: np.tanh(x @ W + h @ R + b)),
+     (THREE, (2, 2), (3, 2), (2, 2), (2,))),
+    ("srn_local_loss", lambda *a: ops.srn_local_loss(*a, *TRANSITIONS, activation="sigmoid"), local_loss,
+     ((3, 2), (2, 2), (2,))),
+    ("lstm_unroll", ops.lstm_unroll, unrolled(lstm_step), (THREE, (2, 4), (3, 8), (2, 8), (8,))),
+    ("gru_unroll", ops.gru_unroll, unrolled(gru_step), (THREE, (2, 2), (3, 6), (2, 6), (6,), (6,))),
+    ("antisymmetric_unroll", antisymmetric_unroll, unrolled(antisymmetric_step),
+     (THREE, (2, 2), (3, 4), (2, 2), (4,))),
     ("stack", lambda *xs: ops.stack(xs, axis=1), lambda *xs: np.stack(xs, axis=1), (M, M)),
     ("stack", lambda *xs: ops.stack(xs), lambda *xs: np.stack(xs), (M, M)),
     ("subtract", ops.subtract, np.subtract, ((3,), M)),
@@ -429,13 +505,12 @@ def test_what_is_not_asked_for_does_not_change_the_rest(case: Case) -> None:
         assert_allclose(tape.gradient(y, watched[i], seed=seed), expected, rtol=1e-13, atol=1e-15)
 
 
-COSTLY = ["multiply", "divide", "matmul"]
+RECURRENCES = ["srn_unroll", "lstm_unroll", "gru_unroll", "antisymmetric_unroll", "srn_local_loss"]
+COSTLY = ["multiply", "divide", "matmul", "linear_cross_entropy", *RECURRENCES]
 """Operations whose first gradient costs something too."""
 
 
-@pytest.mark.parametrize(
-    "name", [*COSTLY, "subtract", "where", "scatter_add", "squared_error", "srn_step", "srn_unroll"]
-)
+@pytest.mark.parametrize("name", [*COSTLY, "subtract", "where", "scatter_add", "squared_error"])
 def test_what_is_not_asked_for_is_not_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = next(case for case in CASES if case.name == name)
     with Tape() as tape:
@@ -785,12 +860,21 @@ def test_value_cuts_the_gradient() -> None:
 
 
 def test_a_known_transition_is_not_computed_again() -> None:
-    arrays = random_arrays([(2, 3), (2, 3), (3, 3), (3,)])
-    y, expected = value_and_gradients(lambda *a: ops.srn_step(*a, activation="tanh"), arrays, np.ones((2, 3)))
-    known, found = value_and_gradients(lambda *a: ops.srn_step(*a, activation="tanh", known=y), arrays, np.ones((2, 3)))
-    assert known is y
-    for f, e in zip(found, expected, strict=True):
-        assert_array_equal(f, e)
+    x, h, target = TRANSITIONS
+    weights = random_arrays([(3, 2), (2, 2), (2,)])
+    y = np.tanh(x @ weights[0] + h @ weights[1] + weights[2])
+    loss, expected = value_and_gradients(lambda *w: srn_local_loss("tanh")(*w, *TRANSITIONS), weights)
+    for known in (y, y + 1):  # which is not checked
+        found, gradients = value_and_gradients(
+            lambda *w, known=known: ops.srn_local_loss(*w, *TRANSITIONS, activation="tanh", known=known), weights
+        )
+        assert_allclose(found, np.sum((known - target) ** 2), rtol=1e-13)
+        d = 2 * (known - target) * (1 - known**2)
+        assert_allclose(gradients[0], np.einsum("tbi,tbj->ij", x, d), rtol=1e-12)
+        if known is y:
+            assert_allclose(found, loss, rtol=1e-13)
+            for g, e in zip(gradients, expected, strict=True):
+                assert_allclose(g, e, rtol=1e-12)
 
 
 # --- what is refused ---
@@ -814,8 +898,19 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "a list of indices": (lambda x: x[[0, 0]], TypeError, r"ops\.take"),
     "a mask as an index": (lambda x: x[x.value > 0], TypeError, r"ops\.take"),
     "take of a table of ids": (lambda x: ops.take(x, np.array([[0, 1]])), ValueError, r"ops\.embedding"),
-    "an id that does not exist": (lambda x: ops.take(x, np.array([2])), IndexError, "out of bounds"),
+    "linear_cross_entropy with broadcasting": (
+        lambda x: ops.linear_cross_entropy(x, np.ones((3, 2)), np.ones(2), np.array(1)),
+        ValueError,
+        "do not fit",
+    ),
+    "an id that does not exist": (lambda x: ops.take(x, np.array([2])), IndexError, "row id 2 is out of bounds: .* 2"),
+    "a negative id": (lambda x: ops.take(x, np.array([0, -1])), IndexError, "row id -1 is out of bounds"),
+    "a row that does not exist": (lambda x: ops.embedding(x, np.array([[0, 2]])), IndexError, "id 2 is out of bounds"),
+    "a negative row": (lambda x: ops.embedding(x, np.array([[0, -2]])), IndexError, "row id -2 is out of bounds"),
+    "adding to no row": (lambda x: ops.scatter_add(x, np.array([-1]), x[:1]), IndexError, "id -1 is out of bounds"),
+    "ids that are no integers": (lambda x: ops.embedding(x, np.array([0.0])), ValueError, "integers, got float64"),
     "a class that does not exist": (lambda x: ops.cross_entropy(x, np.array([0, 3])), IndexError, "out of bounds"),
+    "a negative class": (lambda x: ops.cross_entropy(x, np.array([0, -1])), IndexError, "class id -1 is out of bounds"),
     "an array by name": (lambda x: ops.add(x, y=x), TypeError, "positional"),
     "a variable exponent": (lambda x: 2**x, TypeError, "unsupported operand"),
 }
@@ -832,16 +927,24 @@ def test_is_refused(what: str) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x, c: ops.dropout(x, c), lambda x, c: ops.power(x, ops.sum(c)), lambda x, c: ops.clip(x, ops.sum(c), 9.0)],
-    ids=["the mask of dropout", "the exponent of power", "the border of clip"],
+    [
+        lambda x, c: ops.dropout(x, c),
+        lambda x, c: ops.power(x, ops.sum(c)),
+        lambda x, c: ops.clip(x, ops.sum(c), 9.0),
+        lambda x, c: ops.srn_local_loss(
+            x, np.eye(3), np.zeros(3), np.ones((1, 2, 2)), c[None], c[None], activation="tanh"
+        ),
+    ],
+    ids=["the mask of dropout", "the exponent of power", "the border of clip", "the states of a local loss"],
 )
 def test_constants_have_no_gradient(function: Callable[..., Any]) -> None:
     with Tape() as tape:
         x, c = tape.watch([np.ones((2, 3)), np.ones((2, 3))])
         y = function(x, c)
-    assert tape.gradient(y, x, seed=np.ones((2, 3))).shape == (2, 3)
+    seed = np.ones(y.shape)
+    assert tape.gradient(y, x, seed=seed).shape == (2, 3)
     with pytest.raises(TypeError, match="is a constant and has no gradient"):
-        tape.gradient(y, c, seed=np.ones((2, 3)))
+        tape.gradient(y, c, seed=seed)
 
 
 def test_other_libraries_do_not_mix() -> None:

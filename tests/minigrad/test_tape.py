@@ -132,6 +132,16 @@ def test_a_single_result_of_a_splitting_operation() -> None:
         assert_array_equal(t.gradient(y, x, seed=np.full(y.shape, 3.0)), [[3, 3]])
 
 
+def test_a_source_beside_the_target() -> None:
+    """Results of one operation do not lead to each other, whichever of them is asked for."""
+    with Tape() as t:
+        x = t.watch(fresh())
+        a, b, c = ops.unstack(x)
+        y = b * b
+    assert t.gradient(b, [a, b, c]) == [0, 1, 0]
+    assert t.gradient(y, [c, b, a, y]) == [0, 4, 0, 1]
+
+
 def test_the_target_may_be_watched_itself() -> None:
     with Tape() as t:
         x = t.watch(np.array(2.0))
@@ -744,3 +754,23 @@ def test_unbroadcast() -> None:
     assert_array_equal(unbroadcast(g, (2, 1, 4)), g.sum(1, keepdims=True))
     assert_allclose(unbroadcast(g, ()), g.sum())
     assert_array_equal(unbroadcast(np.zeros((0, 3)), (1, 3)), np.zeros((1, 3)))
+    assert_array_equal(unbroadcast(g[:1], (3, 4)), g[0])
+    assert_array_equal(unbroadcast(g[:1], (1, 1, 4)), g[:1].sum(1, keepdims=True))
+    assert_array_equal(unbroadcast(g[:, :1], (4,)), g[:, 0].sum(0))
+    assert unbroadcast(g, ()).shape == ()
+
+
+def test_a_rule_of_the_wrong_shape_is_found_out() -> None:
+    @operation
+    def shortened(x: Any, /) -> tape.Forward:
+        return x * 1, ()
+
+    @shortened.vjp
+    def _(g: Any, needs: Any) -> Any:
+        return (g[:2],)
+
+    with Tape() as t:
+        x = t.watch(fresh())
+        y = shortened(x)
+    with pytest.raises(ValueError, match="reshape"):
+        t.gradient(y, x, seed=np.ones(3))

@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.cache import prepare
-from minigrad.kernels.fused.arrays import every_row, flat, inputs, room, zeros
+from minigrad.kernels.fused.arrays import every_row, flat, inputs, room, sums, zeros
 from minigrad.kernels.fused.compiler import kernel
 from minigrad.kernels.fused.passes import antisymmetric_backward, antisymmetric_forward
 from minigrad.kernels.fused.sequences import (
@@ -92,7 +92,7 @@ def backward(
 
     def work(top: int, bottom: int) -> Array:
         # [W_xh; b_h] in the first 2H columns, A in the last H, and as many rows as either needs
-        g_W, rooms = np.zeros((max(D + 1, H), 3 * H), dtype), (room((2 * H, D), dtype), room((H, H), dtype))
+        g_W, rooms = sums(max(D + 1, H), 3 * H, dtype), (room((2 * H, D), dtype), room((H, H), dtype))
         q, d_u, packed_d = chunk_buffers(T, bottom - top, D, H, 2 * H, dtype)
         _backward(g_W, *arrays, *rooms, q, d_u, packed_d, np.empty((len(q), H), dtype), top, bottom)
         return g_W

@@ -10,6 +10,9 @@ from minigrad.backend import Array
 from minigrad.kernels.fused.lanes import VECTOR_BYTES
 from minigrad.kernels.fused.tile import packed_size
 
+ALIAS_BYTES = 4096
+"""Addresses this far apart look the same to the part of the processor that orders loads and stores."""
+
 
 def inputs(*arrays: Array) -> list[Array]:
     """The arrays as read-only matrices, all axes but the last as one, copied only where they are not contiguous.
@@ -39,18 +42,28 @@ def every_row(row: Array) -> Array:
     return np.broadcast_to(np.array(row, order="C"), (2, len(row)))  # a copy: its numbers must be adjacent
 
 
+def sums(rows: int, columns: int, dtype: Any) -> Array:
+    """Zeros [rows, columns] to which products are added; rows are further apart than they are long.
+
+    They are never a multiple of 4 KiB apart: the processor takes a load for one of a store that is still under way if
+    the last 12 bits of their addresses agree, and waits.
+    """
+    width = VECTOR_BYTES // np.dtype(dtype).itemsize
+    apart = columns + width
+    if apart * VECTOR_BYTES // width % ALIAS_BYTES == 0:
+        apart += width
+    return np.zeros((rows, apart), dtype)[:, :columns]
+
+
 def zeros(columns: int, dtype: Any) -> Array:
     """A matrix of any number of rows of zeros."""
     return every_row(np.zeros(columns, dtype))
 
 
 def room(shape: tuple[int, int], dtype: Any) -> Array:
-    """Zeros that take a packed matrix of a shape [K, N], from a multiple of 64 bytes on: no vector straddles two lines.
-
-    Zeros, because the lanes beyond the last column are multiplied too, and chance numbers there may be slow ones.
-    """
+    """Room for a packed matrix of a shape [K, N], from a multiple of 64 bytes on: no vector straddles two lines."""
     item = np.dtype(dtype).itemsize
     size = packed_size(*shape, item)
-    whole = np.zeros(size + VECTOR_BYTES // item, dtype)
+    whole = np.empty(size + VECTOR_BYTES // item, dtype)
     start = -whole.__array_interface__["data"][0] % VECTOR_BYTES // item
     return whole[start : start + size]

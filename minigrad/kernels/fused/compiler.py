@@ -57,4 +57,4 @@ def target_features() -> str:
     config: Any = _config
     if config.CPU_FEATURES is not None:
         return str(config.CPU_FEATURES)
-    return "" if config.CPU_NAME else str(_binding.get_host_cpu_features().flatten())
+    return str(_binding.get_host_cpu_features().flatten())  # also where a CPU is named: Numba does the same

@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.cache import prepare
-from minigrad.kernels.fused.arrays import every_row, flat, inputs, room, zeros
+from minigrad.kernels.fused.arrays import every_row, flat, inputs, room, sums, zeros
 from minigrad.kernels.fused.compiler import kernel
 from minigrad.kernels.fused.passes import gru_backward, gru_forward
 from minigrad.kernels.fused.sequences import (
@@ -92,7 +92,7 @@ def backward(
     arrays = flat(g_x), g_h0, *inputs(g, x, h, h0, gates, W_xh, W_hh), zeros(max(D, H), dtype)
 
     def work(top: int, bottom: int) -> Array:
-        g_W, rooms = np.zeros((D + 2 + H, 3 * H), dtype), (room((3 * H, D), dtype), room((3 * H, H), dtype))
+        g_W, rooms = sums(D + 2 + H, 3 * H, dtype), (room((3 * H, D), dtype), room((3 * H, H), dtype))
         q, d, packed_d = chunk_buffers(T, bottom - top, D, H, 3 * H, dtype)
         _backward(g_W, *arrays, *rooms, q, d, packed_d, np.empty_like(d), top, bottom)
         return g_W

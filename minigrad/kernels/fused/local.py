@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.cache import prepare
-from minigrad.kernels.fused.arrays import every_row, inputs, room
+from minigrad.kernels.fused.arrays import every_row, inputs, room, sums
 from minigrad.kernels.fused.compiler import kernel
 from minigrad.kernels.fused.passes import KINDS, activate, activate_backward, error
 from minigrad.kernels.fused.sequences import CHUNK, add_gradient, copy, gather
@@ -32,7 +32,7 @@ def loss(
     arrays = *inputs(x, h, target, h if known is None else known, W_xh, W_hh), every_row(b_h)
 
     def work(top: int, bottom: int) -> tuple[float, Array]:
-        g_W, rows = np.zeros((D + 1 + H, H), dtype), min(CHUNK, bottom - top)
+        g_W, rows = sums(D + 1 + H, H, dtype), min(CHUNK, bottom - top)
         rooms = room(W_xh.shape, dtype), room(W_hh.shape, dtype), room((rows, H), dtype)
         buffers = np.empty((rows, D + 1 + H), dtype), np.empty((rows, H), dtype), np.empty((rows, H), dtype)
         squares = np.lib.stride_tricks.as_strided(np.zeros(H, dtype), (2, H), (0, dtype.itemsize))  # all rows are one

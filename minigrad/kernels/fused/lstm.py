@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.cache import prepare
-from minigrad.kernels.fused.arrays import every_row, flat, inputs, room, zeros
+from minigrad.kernels.fused.arrays import every_row, flat, inputs, room, sums, zeros
 from minigrad.kernels.fused.compiler import kernel
 from minigrad.kernels.fused.passes import lstm_backward, lstm_forward
 from minigrad.kernels.fused.sequences import (
@@ -85,7 +85,7 @@ def backward(
     arrays = flat(g_x), g_s0, *inputs(g, x, s, s0, gates, W_xh, W_hh), zeros(max(D, 2 * H), dtype)
 
     def work(top: int, bottom: int) -> Array:
-        g_W, rooms = np.zeros((D + 1 + H, 4 * H), dtype), (room((4 * H, D), dtype), room((4 * H, H), dtype))
+        g_W, rooms = sums(D + 1 + H, 4 * H, dtype), (room((4 * H, D), dtype), room((4 * H, H), dtype))
         _backward(g_W, *arrays, *rooms, *chunk_buffers(T, bottom - top, D, H, 4 * H, dtype), top, bottom)
         return g_W
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.cache import prepare
-from minigrad.kernels.fused.arrays import every_row, flat, inputs, room, zeros
+from minigrad.kernels.fused.arrays import every_row, flat, inputs, room, sums, zeros
 from minigrad.kernels.fused.compiler import kernel
 from minigrad.kernels.fused.passes import KINDS, activate, activate_backward
 from minigrad.kernels.fused.sequences import (
@@ -84,7 +84,7 @@ def backward(
     inner = H if wants_W_hh else 0
 
     def work(top: int, bottom: int) -> Array:
-        g_W, rooms = np.zeros((D + 1 + inner, H), dtype), (room((H, D), dtype), room((H, H), dtype))
+        g_W, rooms = sums(D + 1 + inner, H, dtype), (room((H, D), dtype), room((H, H), dtype))
         buffers = chunk_buffers(T, bottom - top, D, inner, H, dtype)
         _backward(g_W, *arrays, *rooms, *buffers, KINDS[activation], top, bottom)
         return g_W

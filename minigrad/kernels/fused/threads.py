@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
+
 from minigrad.errors import InputError
 
 Found = TypeVar("Found")
@@ -49,11 +51,11 @@ def share(rows: int, flop: float, work: Callable[[int, int], Found]) -> list[Fou
 
 
 def added(parts: list[Any]) -> Any:
-    """The sum of arrays, in their order, in the place of the first."""
+    """The sum of arrays, in their order, contiguous."""
     total, *others = parts
     for part in others:
         total += part
-    return total
+    return np.ascontiguousarray(total)
 
 
 @functools.cache

@@ -167,7 +167,10 @@ def _copy_row(typing: Any, packed: Any, start: Any, w: Any, k: Any, column: Any,
 
 @part
 def pack(packed: Any, w: Any) -> None:
-    """Copy w [K, N], of any strides, into panels, zeros beyond column N: see `packed_size`."""
+    """Copy w [K, N], of any strides, into panels: see `packed_size`.
+
+    Beyond the last column come zeros: these lanes are multiplied too, and chance numbers there might be slow ones.
+    """
     inner, columns = w.shape
     width = VECTOR_BYTES // w.itemsize
     vectors = -(-columns // width)
@@ -183,6 +186,8 @@ def pack(packed: Any, w: Any) -> None:
             else:
                 for j in range(end - first):
                     packed[start + j] = w[k, first + j]
+                for j in range(end - first, last - first):
+                    packed[start + j] = 0
 
 
 def packed_size(inner: int, columns: int, item_bytes: int) -> int:
