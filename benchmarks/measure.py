@@ -65,8 +65,8 @@ class Measured:
     """By peer: the largest difference from our numbers, as a part of what is tolerated (1: just tolerated)."""
     errors: dict[str, str] = field(default_factory=dict)
     """By peer: in what it computes something else."""
-    lost: float = math.nan
-    """Part of the time in which this process was ready to run but others had its cores; NaN: not known."""
+    others: float = math.nan
+    """Part of the time of our cores that other processes had; NaN: not known."""
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
@@ -99,12 +99,11 @@ def measure(
     }
     calls = {name: job.call for name, job in jobs.items() if name not in errors}
     differences = {peer: gap for peer, (_, gap) in worst.items()}
-    start, used, waited = time.perf_counter(), time.process_time(), threads.waited()
+    start, used, worked = time.perf_counter(), time.process_time(), threads.worked()
     times = interleaved(calls, runs, pause, budget)
-    wall, used, waited = time.perf_counter() - start, time.process_time() - used, threads.waited() - waited
-    # Threads of one library wait for each other too; but then the cores are in use, and by this process.
-    lost = min(waited, max(0.0, threads.available() * wall - used))
-    return Measured(row, times, differences, errors, lost / wall)
+    others = (threads.worked() - worked) - (time.process_time() - used)
+    share = others / (threads.available() * (time.perf_counter() - start))
+    return Measured(row, times, differences, errors, max(share, 0.0))
 
 
 def compare(row: Row, ours: Arrays, theirs: Arrays) -> tuple[str, float]:
