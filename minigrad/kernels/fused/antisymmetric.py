@@ -67,9 +67,8 @@ def _forward(
         m, n = part_of(k, top, bottom)
         for first in range(0, T, C):
             last = min(first + C, T)
-            over_steps(
-                gates, first * B + m, B, b_h, x, first * B + m, B, last - first, n - m, packed_x
-            )  # x_t @ (V_z, V_h) + b_h
+            # x_t @ (V_z, V_h) + b_h
+            over_steps(gates, first * B + m, B, b_h, x, first * B + m, B, last - first, n - m, packed_x)
             for t in range(first, last):
                 h_t, a, v_t = h[t * B + m : t * B + n], gates[t * B + m : t * B + n], v[: n - m]
                 h_prev = h[(t - 1) * B + m : (t - 1) * B + n] if t else h0[m:n]

@@ -67,9 +67,8 @@ def _forward(
         m, n = part_of(k, top, bottom)
         for first in range(0, T, C):
             last = min(first + C, T)
-            over_steps(
-                gates[:, : 3 * H], first * B + m, B, bias, x, first * B + m, B, last - first, n - m, packed_x
-            )  # x_t @ (W_r, W_z, W_n) + biases
+            # x_t @ (W_r, W_z, W_n) + biases
+            over_steps(gates[:, : 3 * H], first * B + m, B, bias, x, first * B + m, B, last - first, n - m, packed_x)
             for t in range(first, last):
                 h_t, a = h[t * B + m : t * B + n], gates[t * B + m : t * B + n]
                 h_prev = h[(t - 1) * B + m : (t - 1) * B + n] if t else h0[m:n]

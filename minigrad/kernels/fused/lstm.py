@@ -61,9 +61,8 @@ def _forward(
         m, n = part_of(k, top, bottom)
         for first in range(0, T, C):
             last = min(first + C, T)
-            over_steps(
-                gates, first * B + m, B, b_h, x, first * B + m, B, last - first, n - m, packed_x
-            )  # x_t @ W_xh + b_h
+            # x_t @ W_xh + b_h
+            over_steps(gates, first * B + m, B, b_h, x, first * B + m, B, last - first, n - m, packed_x)
             for t in range(first, last):
                 s_t, a = s[t * B + m : t * B + n], gates[t * B + m : t * B + n]
                 s_prev = s[(t - 1) * B + m : (t - 1) * B + n] if t else s0[m:n]
