@@ -24,11 +24,11 @@ def run(request: Request) -> int:
     shown = display.suited()
     contestants = {name: contestant.load(name) for name in (measure.OURS, *request.peers)}
     peak = measure.peak()
-    pause = measure.PAUSE if request.threads > 1 else 0.0
+    settle = measure.SETTLE if request.threads > 1 else 0.0
     rows = []
     for number, name in enumerate(request.rows, start=1):
         shown.note(f"{number} of {len(request.rows)}  {name}: {ROWS[name].title}")
-        rows.append(measure.measure(ROWS[name], contestants, request.runs, pause))
+        rows.append(measure.measure(ROWS[name], contestants, request.runs, settle))
         peak = max(peak, measure.peak())  # a machine that was busy before may show its best only now
     found = report.document(rows, peak, settings(request), cores)
     if request.out:
@@ -50,6 +50,7 @@ def settings(request: Request) -> dict[str, object]:
         "seconds_a_row": measure.BUDGET,
         "least_rounds": measure.LEAST_ROUNDS,
         "seconds_a_turn": measure.SLOT,
+        "seconds_not_timed": measure.SETTLE if request.threads > 1 else 0.0,
     }
 
 

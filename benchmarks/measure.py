@@ -26,10 +26,9 @@ SLOT = 0.005
 """Seconds of a contestant's turn that are timed: as many calls in a row as fit, at least one."""
 LONG = 0.1
 """Seconds from which on a call fills the caches itself; a turn of shorter ones begins with a call that is not timed."""
-PAUSE = 0.03
-"""Seconds before a turn where there are several threads: until then, idle ones of the contestant before may spin."""
-
-
+SETTLE = 0.15
+"""Seconds of calls that are not timed at the beginning of a turn where there are several threads: OpenBLAS keeps idle
+ones spinning for 0.1 s, on cores that then belong to another contestant."""
 VANISHED = 1e-30
 """What is smaller counts as zero, which our kernels make of such gradients."""
 
@@ -78,7 +77,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def measure(
-    row: Row, contestants: Mapping[str, Table], runs: int | None, pause: float = 0.0, budget: float = BUDGET
+    row: Row, contestants: Mapping[str, Table], runs: int | None, settle: float = 0.0, budget: float = BUDGET
 ) -> Measured:
     """Compare the numbers of all contestants with ours, then the times of those that agree.
 
@@ -86,7 +85,7 @@ def measure(
         row: what to measure.
         contestants: ours and peers; those that the row does not know are left out.
         runs: rounds; None: as many as fit into the budget, at least five.
-        pause: seconds before each turn.
+        settle: seconds of calls at the beginning of each turn that are not timed.
         budget: seconds for all rounds together.
     """
     inputs = INPUTS[row.work](row.sizes)
@@ -100,7 +99,7 @@ def measure(
     calls = {name: job.call for name, job in jobs.items() if name not in errors}
     differences = {peer: gap for peer, (_, gap) in worst.items()}
     start, used, worked = time.perf_counter(), time.process_time(), threads.worked()
-    times = interleaved(calls, runs, pause, budget)
+    times = interleaved(calls, runs, settle, budget)
     others = (threads.worked() - worked) - (time.process_time() - used)
     share = others / (threads.available() * (time.perf_counter() - start))
     return Measured(row, times, differences, errors, max(share, 0.0))
@@ -128,14 +127,14 @@ def _gap(a: Any, b: Any) -> float:
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], Any]], runs: int | None, pause: float = 0.0, budget: float = BUDGET
+    calls: Mapping[str, Callable[[], Any]], runs: int | None, settle: float = 0.0, budget: float = BUDGET
 ) -> dict[str, Times]:
     """Time several functions in turn, another one first in every round.
 
     Args:
         calls: what to time, each called once before.
         runs: rounds; None: as many as fit into the budget, at least five.
-        pause: seconds before each turn.
+        settle: seconds of calls at the beginning of each turn that are not timed.
         budget: seconds for all rounds together.
     """
     # What is alive now is none of the garbage of the functions: the collector need not look at all of it every time.
@@ -150,12 +149,19 @@ def interleaved(
             break
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            time.sleep(pause)
-            if once[name] < LONG:
-                calls[name]()
+            if settle or once[name] < LONG:
+                _warm(calls[name], settle)
             seconds[name].append(_seconds(calls[name], repeats[name]))
     gc.unfreeze()
     return {name: Times(seconds[name], repeats[name]) for name in names}
+
+
+def _warm(call: Callable[[], Any], seconds: float) -> None:
+    """Call for so long, at least once."""
+    start = time.perf_counter()
+    call()
+    while time.perf_counter() - start < seconds:
+        call()
 
 
 def _seconds(call: Callable[[], Any], repeats: int) -> float:

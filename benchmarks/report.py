@@ -18,8 +18,8 @@ FORMAT = 1
 """Version of the JSON."""
 
 BUSY = 0.1
-"""Part of our cores' time with others above which figures say nothing: threads that wait for each other lose far more by
-it than one that works alone."""
+"""Part of our cores' time with others above which figures say nothing: threads that wait for each other lose far more
+by it than one that works alone."""
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "torch", "jax", "jaxlib", "autograd", "mygrad")
 

@@ -88,6 +88,13 @@ class Indexed:
     key: Any
     value: Array
 
+    def dense(self, shape: tuple[int, ...]) -> Array:
+        """The whole gradient of an array of some shape."""
+        xp = get_xp(self.value)
+        whole = xp.zeros(shape, dtype=self.value.dtype, device=self.value.device)
+        whole[self.key] = self.value
+        return whole
+
 
 class Operation:
     """A differentiable function: forward, and a rule for its vector-Jacobian product.
@@ -98,6 +105,9 @@ class Operation:
     Trailing arguments that the rule leaves out are constants: a tensor in such a place has no gradient, and asking
     for one is an error.
     """
+
+    takes_indexed = False
+    """Whether the rule's g may be an `Indexed` gradient, where the result was used at one index alone."""
 
     def __init__(self, forward: Callable[..., Forward]) -> None:
         self.name = forward.__name__.lstrip("_")
@@ -275,17 +285,18 @@ class Tape:
         grads: dict[int, Any] = {target.index: seed}
         owned: set[int] = set()  # nodes whose gradient is in a buffer of ours to add into
 
-        def complete(i: int) -> Any:
+        def complete(i: int, operation: Operation) -> Any:
             """The gradient of a result: all who used it have been walked. Memory goes as the walk goes."""
-            return grads.get(i) if i in sources else grads.pop(i, None)
+            g = grads.get(i) if i in sources else grads.pop(i, None)
+            return g.dense(self._nodes[i][0]) if type(g) is Indexed and not operation.takes_indexed else g
 
         for (operation, inputs, first, count, kept), needs in reversed(path):
             g: Any
             if count == 0:
-                g = complete(first)
+                g = complete(first, operation)
                 missing = g is None
             else:
-                g = tuple([complete(i) for i in range(first, first + count)])
+                g = tuple([complete(i, operation) for i in range(first, first + count)])
                 missing = all(part is None for part in g)
             if missing:
                 continue
@@ -297,23 +308,23 @@ class Tape:
             for i, needed, part in zip(inputs, needs, parts, strict=False):
                 if needed and part is not None:
                     self._add(grads, owned, i, part, operation)
-        return grads
+        return {i: g.dense(self._nodes[i][0]) if type(g) is Indexed else g for i, g in grads.items()}
 
     def _add(self, grads: dict[int, Any], owned: set[int], i: int, part: Any, operation: Operation) -> None:
         """Add to the gradient of node i: the first part is stored, the second allocates, later ones do not."""
         shape, dtype = self._nodes[i]
         total = grads.get(i)
-        if type(part) is Indexed:
-            xp = get_xp(part.value)
-            if total is None:
-                total = xp.zeros(shape, dtype=dtype, device=part.value.device)
-                total[part.key] = part.value
-            else:
-                if i not in owned:
-                    total = xp.asarray(total, copy=True)
-                total[part.key] += part.value
-            grads[i] = total
+        if total is not None and type(total) is Indexed:
+            total = grads[i] = total.dense(shape)
             owned.add(i)
+        if type(part) is Indexed:
+            if total is None:
+                grads[i] = part
+                return
+            if i not in owned:
+                total = grads[i] = get_xp(total).asarray(total, copy=True)
+                owned.add(i)
+            total[part.key] += part.value
             return
         if part.dtype != dtype:
             raise TypeError(f"the gradient of {operation.name} turned {dtype} into {part.dtype}")

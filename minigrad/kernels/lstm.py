@@ -84,7 +84,7 @@ def backward(
     """Gradients of a loss by the arguments of `forward`.
 
     Args:
-        g: gradients of the loss by the states, [T, B, 2H].
+        g: gradients of the loss by the states, [T, B, 2H], or by h alone, [T, B, H].
         x: inputs, [T, B, D].
         s: the states that `forward` returned, [T, B, 2H].
         s0: state before the first step, [B, 2H].
@@ -101,10 +101,11 @@ def backward(
         InputError: if shapes or dtypes do not fit.
         TypeError: if the arrays belong to different libraries or devices.
     """
+    H = W_hh.shape[0]
     check(
         "lstm.backward",
         twin,
-        g=(g, "TB2H"),
+        g=(g, "TBH" if g.shape[-1] == H else "TB2H"),
         x=(x, "TBD"),
         s=(s, "TB2H"),
         s0=(s0, "B2H"),
@@ -119,12 +120,13 @@ def backward(
         g_x, g_s0, g_W = fused.backward(g, x, s, s0, gates, W_xh, W_hh, needs[0])
         found = g_x, g_s0, g_W[:D], g_W[D + 1 :], g_W[D]
         return tuple(gradient if needed else None for gradient, needed in zip(found, needs, strict=True))
-    d, g_s0 = _deltas(g, s, s0, gates, W_hh)
+    xp = get_xp(g)
+    d, g_s0 = _deltas(xp.concat((g, xp.zeros_like(g)), axis=-1) if g.shape[-1] == H else g, s, s0, gates, W_hh)
     return (
-        rows_times(d, get_xp(d).matrix_transpose(W_xh)) if needs[0] else None,
+        rows_times(d, xp.matrix_transpose(W_xh)) if needs[0] else None,
         g_s0 if needs[1] else None,
         weight_gradient(x, d) if needs[2] else None,
-        weight_gradient(before(s, s0)[..., : W_hh.shape[0]], d) if needs[3] else None,
+        weight_gradient(before(s, s0)[..., :H], d) if needs[3] else None,
         row_sum(d) if needs[4] else None,
     )
 

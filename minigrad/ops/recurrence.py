@@ -11,7 +11,7 @@ from typing import Any
 from minigrad import kernels
 from minigrad.backend import Array
 from minigrad.kernels import antisymmetric, gru, local, lstm, srn
-from minigrad.tape import Forward, operation
+from minigrad.tape import Forward, Indexed, operation
 
 
 @operation
@@ -57,7 +57,12 @@ def _(
     W_hh: Array,
     twin: kernels.Twin,
 ) -> Sequence[Any]:
+    if type(g) is Indexed:  # a readout sees h alone
+        g = g.value if g.key == (..., slice(None, W_hh.shape[0])) else g.dense(s.shape)
     return lstm.backward(g, x, s, s0, gates, W_xh, W_hh, twin, tuple(needs))
+
+
+lstm_unroll.takes_indexed = True
 
 
 @operation

@@ -347,17 +347,11 @@ def test_the_table_tells_what_was_reached_and_what_is_beyond() -> None:
         "mygrad": {"goal": 2.0, "error": "W differs"},
     }
     others = {"jax": entry(0.2, goal=3.0, ratio=20.0, limit=30.0)}
+    plain = {"steps": None, "share_of_peak": None, "others": math.nan}
     rows = [
-        {"name": "one", "ours": {"median": 0.01}, "steps": None, "share_of_peak": 0.256, "peers": peers, "others": 0.0},
-        {"name": "two", "ours": {"median": 1e-3}, "steps": 100, "share_of_peak": None, "peers": {}, "others": math.nan},
-        {
-            "name": "three",
-            "ours": {"median": 1e-2},
-            "steps": None,
-            "share_of_peak": None,
-            "peers": others,
-            "others": 0.3,
-        },
+        {**plain, "name": "one", "ours": {"median": 0.01}, "share_of_peak": 0.256, "peers": peers, "others": 0.0},
+        {**plain, "name": "two", "ours": {"median": 1e-3}, "steps": 100, "peers": {}},
+        {**plain, "name": "three", "ours": {"median": 1e-2}, "peers": others, "others": 0.3},
     ]
     machine = {"cores": 4, "cpu": "Some Processor", "packages": {"numpy": "2", "torch": "3"}}
     machine["kernels"] = {"twin": "fused", "vector_bytes": 64}  # type: ignore[assignment]

@@ -24,7 +24,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minigrad import cells, ops
 from minigrad.cells import GRU, LSTM, SRN, Antisymmetric, Cell
 from minigrad.errors import InputError
-from minigrad.kernels import local, srn, target
+from minigrad.kernels import local, lstm, srn, target
 from minigrad.kernels.fused import threads
 from minigrad.tape import Tape
 from tests.minigrad.recurrences import (
@@ -144,6 +144,21 @@ def test_the_reference_backward_is_the_derivative_of_its_forward(name: str) -> N
 
 
 @both
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (7, 3, 2, 17), (3, 130, 4, 16)], ids=str)
+def test_an_lstm_whose_cell_is_not_looked_at(shape: tuple[int, int, int, int], dtype: str, twin: Any) -> None:
+    """Gradients by h alone stand for gradients by h and zeros by c, to the bit."""
+    T, B, D, H = shape
+    rng = np.random.default_rng(0)
+    x, s0, g = (rng.standard_normal(size).astype(dtype) for size in ((T, B, D), (B, 2 * H), (T, B, H)))
+    W_xh, W_hh, b_h = (rng.standard_normal(size).astype(dtype) for size in ((D, 4 * H), (H, 4 * H), (4 * H,)))
+    s, gates = lstm.forward(x, s0, W_xh, W_hh, b_h, twin)
+    whole = np.concatenate([g, np.zeros_like(g)], axis=-1)
+    found, expected = (lstm.backward(each, x, s, s0, gates, W_xh, W_hh, twin) for each in (g, whole))
+    for a, b in zip(found, expected, strict=True):
+        assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("T", [1, 2, 6])
 def test_targets_are_the_definition(T: int, activation: Any, twin: Any) -> None:

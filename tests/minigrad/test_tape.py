@@ -774,3 +774,27 @@ def test_a_rule_of_the_wrong_shape_is_found_out() -> None:
         y = shortened(x)
     with pytest.raises(ValueError, match="reshape"):
         t.gradient(y, x, seed=np.ones(3))
+
+
+def test_an_indexed_gradient_reaches_a_rule_that_takes_it_as_it_is() -> None:
+    seen = []
+
+    @operation
+    def double(x: Any) -> Any:
+        return 2 * x, ()
+
+    @double.vjp
+    def _(g: Any, needs: Any) -> Any:
+        seen.append(type(g))
+        return (2 * (g.dense((3,)) if isinstance(g, Indexed) else g),)
+
+    for takes, uses, kind in ((False, 1, np.ndarray), (True, 1, Indexed), (True, 2, np.ndarray)):
+        double.takes_indexed = takes
+        with Tape() as tape:
+            x = tape.watch(np.arange(3.0))
+            y = double(x)
+            z = y[1] if uses == 1 else y[1] + y[2]
+        g_x, g_y = tape.gradient(z, (x, y))
+        assert_array_equal(g_y, [0, 1, uses - 1])
+        assert_array_equal(g_x, 2 * g_y)
+        assert seen.pop() is kind

@@ -112,7 +112,7 @@ def _backward(
     top: int,
     bottom: int,
 ) -> None:
-    wants_x = len(g_x) > 0
+    wants_x, by_c = len(g_x) > 0, g.shape[1] > len(W_hh)
     if wants_x:
         pack(packed_x, W_xh.T)
     pack(packed_h, W_hh.T)
@@ -121,7 +121,12 @@ def _backward(
     for k in range(parts(bottom - top)):
         m, n = part_of(k, top, bottom)
         R, dh, dc = n - m, g_s0[m:n, :H], g_s0[m:n, H:]
-        copy(g_s0[m:n], g[(T - 1) * B + m : (T - 1) * B + n])
+        g_T = g[(T - 1) * B + m : (T - 1) * B + n]
+        copy(dh, g_T[:, :H])
+        if by_c:
+            copy(dc, g_T[:, H:])
+        else:
+            dc.fill(0)
         for last in range(T, 0, -C):
             first = max(0, last - C)
             for t in range(last - 1, first - 1, -1):
@@ -140,7 +145,7 @@ def _backward(
                         c,
                         dh,
                         dc,
-                        g_prev[:, H : 2 * H],
+                        g_prev[:, H : 2 * H] if by_c else zero[:, :H],
                     ),
                 )
                 product(dh, g_prev, d_t, packed_h)  # dE/dh_{t-1} = g_{t-1} + d_t @ W_hh^T
