@@ -39,7 +39,8 @@ def _read_only(array: Array) -> Array:
 
 def every_row(row: Array) -> Array:
     """A matrix of any number of rows that are all this one [N]: what a product starts from, a bias for instance."""
-    return np.broadcast_to(np.array(row, order="C"), (2, len(row)))  # a copy: its numbers must be adjacent
+    adjacent = np.array(row, order="C")
+    return np.ndarray((2, len(row)), row.dtype, adjacent, strides=(0, row.itemsize))
 
 
 def sums(rows: int, columns: int, dtype: Any) -> Array:
