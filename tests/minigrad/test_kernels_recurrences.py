@@ -159,6 +159,7 @@ def test_an_lstm_whose_cell_is_not_looked_at(shape: tuple[int, int, int, int], d
         assert_array_equal(a, b)
 
 
+@both
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("T", [1, 2, 6])
 def test_targets_are_the_definition(T: int, activation: Any, twin: Any) -> None:
