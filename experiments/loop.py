@@ -28,6 +28,7 @@ from experiments.standing import Standing
 from experiments.stopping import Counters
 from minigrad.backend import Params, to_numpy
 from minigrad.kernels import choose, is_prepared, prepare, updates
+from minigrad.kernels.fused import threads
 from minigrad.rng import stream
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def train(
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
     state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
+    rundir.check_parent(settings.runs_dir)
     _prepare_kernels(parts, state.params, display)
     begin = standing.beginning(parts)
     kernels = _try_step(parts, begin)
@@ -110,6 +112,7 @@ def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:
     if device != "cpu" or choose(np.zeros(1, dtype)) != "fused":
         return
     called = [*parts.method.kernels(parts.model), *(["updates"] if updates.choose(*params.values()) == "fused" else [])]
+    threads.wished()  # an impossible number is refused before anything compiles
     missing = [kernel for kernel in called if not is_prepared(kernel, dtype)]
     if missing:
         display.note(f"compiling the kernels ({', '.join(missing)}): some seconds, once on this machine")

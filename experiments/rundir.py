@@ -134,6 +134,18 @@ def lock(run: Run) -> Lock:
         raise RunError(f"cannot write in {run.path} ({cause(error)}): make it writable") from error
 
 
+def check_parent(parent: Path) -> None:
+    """Refuse a folder in which no run directory can be made, as far as that shows without writing: before long work.
+
+    Raises:
+        RunError: if it, or the nearest folder above it that exists, is no folder or cannot be written.
+    """
+    nearest = next(folder for folder in (parent, *parent.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "cannot be written" if nearest.is_dir() else "is not a folder"
+        raise RunError(f"cannot make a run directory in {parent} ({nearest} {reason}): use another --runs-dir")
+
+
 def create(parent: Path, stem: str, config: Mapping[str, Any]) -> tuple[Run, Lock]:
     """A new run directory `parent/stem-N`, locked; N is above all numbers there, and no two processes get the same.
 

@@ -47,6 +47,15 @@ def test_command_lines(tmp_path: Path, arguments: list[str], words: list[str]) -
     assert not list(tmp_path.rglob("*.json"))
 
 
+def test_refusals_come_before_kernels_compile(tmp_path: Path) -> None:
+    """One line even where nothing lies compiled: nobody waits for a compiler to read that an option was wrong."""
+    (tmp_path / "file").write_text("")
+    fresh = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    refused(cli(tmp_path, "train", "bptt", *QUICK, "--runs-dir", "file", **fresh), "file")
+    refused(cli(tmp_path, "train", "bptt", *QUICK, "--runs-dir", "file/runs", **fresh), "not a folder")
+    refused(cli(tmp_path, "train", "bptt", *QUICK, MINIGRAD_THREADS="two", **fresh), "MINIGRAD_THREADS='two'")
+
+
 def test_trace_replaces_neither_devices_nor_its_fixture(tmp_path: Path) -> None:
     shapes = {"W_xh": (2, 3), "W_hh": (3, 3), "b_h": (3,), "W_hy": (3, 2), "b_y": (2,)}
     arrays = {f"params/{name}": np.ones(shape) for name, shape in shapes.items()}
