@@ -44,6 +44,7 @@ from minigrad.backend import Array, Params, get_xp, like
 from minigrad.cells import SRN
 from minigrad.errors import InputError
 from minigrad.kernels import target
+from minigrad.kernels.plain import before
 from minigrad.tape import Tape
 
 
@@ -140,7 +141,6 @@ def G(model: Model, p: Params, x: Array, h: Array) -> Array:
 def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
     """One iteration of TPTT: learn G (Eq. 9), set targets (Eqs. 3, 8), learn F locally (Eqs. 10-13)."""
     p, x, y = state.params, batch.x, batch.y
-    act = activation(model)
     h_0 = initial_state(model, p, batch, state.carry)
     learn_g, learn_f = phases(config, rng)
     grads: Params = {}
@@ -155,7 +155,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     readout = ("W_hy", "b_y", "W_xh") if config.w_xh == "bptt" else ("W_hy", "b_y")  # (11, 12)
     dE_dhT, dE_dW = tape.gradient(E, (h_T, without(select(w, *readout), *config.frozen)))
     h = h.value
-    h_prev = shift(h, h_0)
+    h_prev = before(h, h_0)
 
     if learn_g:
         losses["loss_g"], dL_dV = feedback_loss(config, model, p, x, h, h_prev, rng)  # (9)
@@ -163,8 +163,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         grads |= dL_dV
 
     target_T = h[-1] - config.alpha_i * dE_dhT  # h^_T = h_T - alpha_i dE/dh_T  (3)
-    twin = kernels.choose(x, h, p["V_hh"], kernel="target", size=h.shape[1:])
-    targets = target.targets(x, h, target_T, p["W_xh"], p["V_hh"], p["c_h"], act, twin)  # h^_t, t = T-1..1  (8)
+    targets = targets_before(model, p, x, h, target_T)  # h^_t = h_t - G(x, h_{t+1}) + G(x, h^_{t+1})  (8)
 
     if learn_f:
         losses["loss_f"], dL_dW = local_loss(config, model, p, x, h, h_prev, targets)  # (10, 13)
@@ -196,10 +195,16 @@ def feedback_loss(
         f = F(model, p, x, q)
     t = slice(None) if config.g_sum == "all" else slice(-1)
     with Tape() as tape:
-        w = tape.watch(select(p, *FEEDBACK))
-        G = p["W_xh"], w["V_hh"], w["c_h"]
-        L_G = share(config, h) * ops.srn_local_loss(*G, x[t], f[t], q[t], activation=activation(model))
-    return L_G.value, tape.gradient(L_G, without(w, *config.frozen))
+        w = {**p, **tape.watch(select(p, *FEEDBACK))}
+        weights = w["W_xh"], w["V_hh"], w["c_h"]  # of G
+        L_G = share(config, h) * ops.srn_local_loss(*weights, x[t], f[t], q[t], activation=activation(model))
+    return L_G.value, tape.gradient(L_G, without(select(w, *FEEDBACK), *config.frozen))
+
+
+def targets_before(model: Model, p: Params, x: Array, h: Array, target_T: Array) -> Array:
+    """h^_t = h_t - G(x_{t+1}, h_{t+1}) + G(x_{t+1}, h^_{t+1}) for t = T-1..1 (Eq. 8), and h^_T at the end: [T, B, H]."""
+    twin = kernels.choose(x, h, p["V_hh"], kernel="target", size=h.shape[1:])
+    return target.targets(x, h, target_T, p["W_xh"], p["V_hh"], p["c_h"], activation(model), twin)
 
 
 def local_loss(
@@ -209,8 +214,8 @@ def local_loss(
     names = ("W_hh", "b_h", "W_xh") if config.w_xh == "local" else ("W_hh", "b_h")
     with Tape() as tape:
         w = tape.watch(select(p, "W_xh", "W_hh", "b_h"))
-        F = w["W_xh"], w["W_hh"], w["b_h"]
-        L_F = share(config, h) * ops.srn_local_loss(*F, x, h_prev, targets, activation=activation(model), known=h)
+        weights = w["W_xh"], w["W_hh"], w["b_h"]  # of F
+        L_F = share(config, h) * ops.srn_local_loss(*weights, x, h_prev, targets, activation=activation(model), known=h)
     return L_F.value, tape.gradient(L_F, without(select(w, *names), *config.frozen))
 
 
@@ -231,11 +236,6 @@ def phases(config: Config, rng: np.random.Generator) -> tuple[bool, bool]:
     """Whether this iteration learns G and whether it learns F."""
     chosen = config.p_g is None or rng.random() < config.p_g
     return chosen and config.feedback == "learned", config.p_g is None or not chosen
-
-
-def shift(h: Array, h_0: Array) -> Array:
-    """The state before each step: h_0, h_1, ..., h_{T-1}."""
-    return get_xp(h).concat((h_0[None], h[:-1]), axis=0)
 
 
 def share(config: Config, h: Array) -> float:
@@ -260,7 +260,7 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
 
     xp, h = get_xp(bptt), info.arrays["h"]
     error_f = h - info.arrays["targets"]
-    error_g = G(model, p, x, h) - shift(h, h_0)
+    error_g = G(model, p, x, h) - before(h, h_0)
     return {
         "angle": angle(info.grads["W_hh"], bptt) if "W_hh" in info.grads else math.nan,
         "layers_f": [float(v) for v in xp.mean(error_f * error_f, axis=(1, 2))],

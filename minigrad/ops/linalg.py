@@ -7,40 +7,23 @@ from typing import Any
 
 from minigrad import backend
 from minigrad.backend import Array, get_xp
+from minigrad.kernels.plain import rows_times, weight_gradient
 from minigrad.ops.shape import reshape
 from minigrad.tape import Forward, operation
 
 
 @operation
 def _matmul(a: Array, b: Array, /) -> Forward:
-    return rows_matmul(a, b), (a, b)
-
-
-def rows_matmul(a: Array, b: Array) -> Array:
-    """a @ b where all leading axes of a count as rows if b is one matrix: one product, not a batch of small ones."""
-    if b.ndim > 2 or a.ndim == 2:
-        return a @ b
-    xp = get_xp(a, b)
-    return xp.reshape(xp.reshape(a, (-1, a.shape[-1])) @ b, (*a.shape[:-1], b.shape[-1]))
+    return rows_times(a, b) if b.ndim == 2 else a @ b, (a, b)
 
 
 @_matmul.vjp
 def _(g: Array, needs: Sequence[bool], a: Array, b: Array) -> Sequence[Any]:
     if b.ndim == 2:
-        g_a = rows_matmul(g, b.T) if needs[0] else None
-        return g_a, _summed_products(a, g) if needs[1] else None
+        return rows_times(g, b.T) if needs[0] else None, weight_gradient(a, g) if needs[1] else None
     xp = get_xp(g)
     g_a = g @ xp.matrix_transpose(b) if needs[0] else None
     return g_a, xp.matrix_transpose(a) @ g if needs[1] else None
-
-
-def _summed_products(a: Array, g: Array) -> Array:
-    """Sum over all rows of the outer products of a [..., n] and g [..., m]: the gradient [n, m] of a matrix."""
-    if a.ndim > 2:
-        xp = get_xp(a, g)
-        a, g = xp.reshape(a, (-1, a.shape[-1])), xp.reshape(g, (-1, g.shape[-1]))
-    # One row has nothing to sum: multiplied with broadcasting it is up to three times as fast as by NumPy's matmul.
-    return a.T * g if a.shape[0] == 1 else a.T @ g
 
 
 def matmul(a: Array, b: Array) -> Array:
