@@ -202,7 +202,7 @@ def feedback_loss(
 
 
 def targets_before(model: Model, p: Params, x: Array, h: Array, target_T: Array) -> Array:
-    """h^_t = h_t - G(x_{t+1}, h_{t+1}) + G(x_{t+1}, h^_{t+1}) for t = T-1..1 (Eq. 8), and h^_T at the end: [T, B, H]."""
+    """h^_t = h_t - G(x_{t+1}, h_{t+1}) + G(x_{t+1}, h^_{t+1}) for t = T-1..1 (Eq. 8), with h^_T: [T, B, H]."""
     twin = kernels.choose(x, h, p["V_hh"], kernel="target", size=h.shape[1:])
     return target.targets(x, h, target_T, p["W_xh"], p["V_hh"], p["c_h"], activation(model), twin)
 

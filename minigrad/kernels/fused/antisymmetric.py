@@ -31,8 +31,7 @@ def forward(x: Array, h0: Array, W_xh: Array, A: Array, b_h: Array, epsilon: flo
     prepare("antisymmetric", h0.dtype)
     T, (B, H), dtype = len(x), h0.shape, h0.dtype
     h, gates = np.empty((T, B, H), dtype), np.empty((T, B, 2 * H), dtype)
-    constants = every_row(b_h), zeros(H, dtype), every_row(np.full(H, epsilon, dtype))
-    arrays = flat(h), flat(gates), *inputs(x, h0, W_xh, A), *constants
+    arrays = flat(h), flat(gates), *inputs(x, h0, W_xh, A), every_row(b_h), zeros(H, dtype), float(epsilon)
 
     def work(top: int, bottom: int) -> None:
         v = np.empty((min(bottom - top, PART), H), dtype)
@@ -52,7 +51,7 @@ def _forward(
     A: Any,
     b_h: Any,
     zero: Any,
-    epsilon: Any,
+    epsilon: float,
     packed_x: Any,
     packed_A: Any,
     v: Any,
@@ -86,8 +85,7 @@ def backward(
     prepare("antisymmetric", h.dtype)
     (T, B, D), H, dtype = x.shape, len(A), h.dtype
     g_x, g_h0 = np.empty(x.shape if wants_x else (0, 1, D), dtype), np.empty(h0.shape, dtype)
-    constants = zeros(max(D, H), dtype), every_row(np.full(H, epsilon, dtype))
-    arrays = flat(g_x), g_h0, *inputs(g, x, h, h0, gates, W_xh, A), *constants
+    arrays = flat(g_x), g_h0, *inputs(g, x, h, h0, gates, W_xh, A), zeros(max(D, H), dtype), float(epsilon)
 
     def work(top: int, bottom: int) -> Array:
         # [W_xh; b_h] in the first 2H columns, A in the last H, and as many rows as either needs
@@ -113,7 +111,7 @@ def _backward(
     W_xh: Any,
     A: Any,
     zero: Any,
-    epsilon: Any,
+    epsilon: float,
     packed_x: Any,
     packed_A: Any,
     q: Any,
@@ -139,7 +137,7 @@ def _backward(
                 row, now, before = (t - first) * R, t * B + m, (t - 1) * B + m
                 a, u, v = gates[now : now + R], d_u[row : row + R], d_v[row : row + R]
                 h_prev, g_prev = h[before : before + R] if t else h0[m:n], g[before : before + R] if t else zero
-                antisymmetric_backward((u[:, :H], u[:, H:], v, dh), (a[:, :H], a[:, H:], dh, epsilon, g_prev[:, :H]))
+                antisymmetric_backward((u[:, :H], u[:, H:], v, dh), (a[:, :H], a[:, H:], dh, g_prev[:, :H], epsilon))
                 product(dh, dh, v, packed_A)  # dE/dh_{t-1} = g_{t-1} + dE/dh_t + d_v @ A^T
                 gather(q[row : row + R], x[now : now + R], h_prev)
             rows = (last - first) * R

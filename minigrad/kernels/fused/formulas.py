@@ -130,7 +130,7 @@ def antisymmetric_forward(z: Lanes, n: Lanes, v: Lanes, h_prev: Lanes, epsilon: 
     return z, n, epsilon * (z * n) + h_prev
 
 
-def antisymmetric_backward(z: Lanes, n: Lanes, dh: Lanes, epsilon: Lanes, g_prev: Lanes) -> tuple[Lanes, ...]:
+def antisymmetric_backward(z: Lanes, n: Lanes, dh: Lanes, g_prev: Lanes, epsilon: Lanes) -> tuple[Lanes, ...]:
     """(d_z, d_n, d_v, the part of the gradient by the state before that passes no product)."""
     d = dh * epsilon
     d_z, d_n = sigmoid_backward(d * n, z), tanh_backward(d * z, n)
