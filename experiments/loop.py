@@ -49,6 +49,7 @@ def train(
     *,
     assemble: Assemble = build.assemble,
     draw: bool = True,
+    until: int | None = None,
 ) -> Result:
     """Train from the beginning, in a new run directory.
 
@@ -59,6 +60,7 @@ def train(
         display: where to tell how it goes.
         assemble: makes the parts of a run from names.
         draw: whether to draw the figure at the end.
+        until: iteration at which to pause, as if interrupted there (None: train to the end).
 
     Raises:
         InputError: if something asked for does not exist or does not fit; nothing has been written then.
@@ -66,6 +68,7 @@ def train(
     """
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
+    settings = parts.settings  # the length resolved
     state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
     rundir.check_parent(settings.runs_dir)
     _prepare_kernels(parts, state.params, display)
@@ -75,10 +78,17 @@ def train(
     content = {"method": parts.method.name, "config": parts.config, "settings": settings}
     run, lock = rundir.create(settings.runs_dir, stem, content)
     with lock:
-        return _run(parts, run, begin, kernels, display, draw)
+        return _run(parts, run, begin, kernels, display, draw, until)
 
 
-def resume(run_dir: Path, display: Display, *, assemble: Assemble = build.assemble, draw: bool = True) -> Result:
+def resume(
+    run_dir: Path,
+    display: Display,
+    *,
+    assemble: Assemble = build.assemble,
+    draw: bool = True,
+    until: int | None = None,
+) -> Result:
     """Go on from the newest checkpoint of a run; of a finished run, return the result.
 
     Args:
@@ -86,6 +96,7 @@ def resume(run_dir: Path, display: Display, *, assemble: Assemble = build.assemb
         display: where to tell how it goes.
         assemble: makes the parts of a run from names.
         draw: whether to draw the figure at the end.
+        until: iteration at which to pause again (None: train to the end).
 
     Raises:
         RunError: if the directory is missing, damaged, from a newer version, or in use by another process.
@@ -103,7 +114,7 @@ def resume(run_dir: Path, display: Display, *, assemble: Assemble = build.assemb
             files.remove_temporaries(folder)
         begin = standing.restore(run, parts)
         _prepare_kernels(parts, begin.state.params, display)
-        return _run(parts, run, begin, _try_step(parts, begin), display, draw)
+        return _run(parts, run, begin, _try_step(parts, begin), display, draw, until)
 
 
 def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:
@@ -140,7 +151,9 @@ def _step(parts: Parts, at: Standing) -> tuple[Any, Info, Batch]:
     return state, info, batch
 
 
-def _run(parts: Parts, run: Run, begin: Standing, kernels: dict[str, str], display: Display, draw: bool) -> Result:
+def _run(
+    parts: Parts, run: Run, begin: Standing, kernels: dict[str, str], display: Display, draw: bool, until: int | None
+) -> Result:
     """Train from where the run stands to its end, and write down how it ended."""
     counters = begin.counters
     manifest.add(run, manifest.entry(counters.iteration, parts.task.name, parts.settings.device, kernels))
@@ -149,7 +162,7 @@ def _run(parts: Parts, run: Run, begin: Standing, kernels: dict[str, str], displ
     with Lines(run.metrics) as metrics, Lines(run.timings) as timings, np.errstate(all="ignore"):
         training = _Training(parts, run, display, metrics, timings, counters.iteration)
         try:
-            end = training.go(begin)
+            end = training.go(begin, until)
         finally:
             display.finished()
     return _conclude(parts, run, end, training.seconds(), kernels, display, draw)
@@ -190,8 +203,8 @@ class _Training:
         """Time of training so far, that of earlier processes included."""
         return self.spent + time.perf_counter() - self.began
 
-    def go(self, at: Standing) -> Standing:
-        """Iterate until the run ends or a signal asks to stop."""
+    def go(self, at: Standing, until: int | None) -> Standing:
+        """Iterate until the run ends, comes to `until`, or a signal asks to stop."""
         with Interrupts() as interrupts:
             if self.run.newest() is None:
                 self.metrics.add({"iteration": 0} | _judged(at.state.params, at.counters.scores or {}))
@@ -199,7 +212,7 @@ class _Training:
             while at.counters.status == "running":
                 if at.counters.iteration >= self.parts.settings.max_iterations:
                     return self.out_of_budget(at)
-                if interrupts.requested:
+                if interrupts.requested or (until is not None and at.counters.iteration >= until):
                     return self.interrupted(at)
                 at = self.iterate(at)
         return at
@@ -218,10 +231,10 @@ class _Training:
         if broken:
             return self.diverged(Standing(at.state, counters), info, broken)
         after = Standing(states.owned(state), counters)
-        line: dict[str, Any] = {}
+        line = self.measured(at, info, batch, check_due)
         if check_due:
-            after, line = self.check(at, after, info, batch)
-        if check_due or number % settings.log_every == 0:
+            after, line = self.check(after, line)
+        if line or number % settings.log_every == 0:
             after = self.log(after, info, line)
         if check_due and after.counters.is_best:
             self.save(after, self.run.best)
@@ -229,16 +242,21 @@ class _Training:
             self.save(after)
         return after
 
-    def check(self, before: Standing, after: Standing, info: Info, batch: Batch) -> tuple[Standing, dict[str, Any]]:
+    def measured(self, before: Standing, info: Info, batch: Batch, check_due: bool) -> dict[str, Any]:
+        """The method's diagnostics, where they are due; the gradients in `info` belong to the state before the step."""
+        method, every = self.parts.method, self.parts.settings.measure_every
+        due = check_due if every is None else (before.counters.iteration + 1) % every == 0
+        if method.measure is None or not due:
+            return {}
+        return {"measures": method.measure(self.parts.config, self.parts.model, before.state, batch, info)}
+
+    def check(self, after: Standing, line: dict[str, Any]) -> tuple[Standing, dict[str, Any]]:
         """Scores on fresh sequences and what follows from them: the standing, and what goes into the log."""
         parts, params = self.parts, after.state.params
         began = time.perf_counter()
         number = -(-after.counters.iteration // parts.settings.validate_every)
         scores = checks.check_scores(parts, params, number)
-        line = _judged(params, scores)
-        if parts.method.measure is not None:
-            # The gradients in `info` belong to the state before the step.
-            line["measures"] = parts.method.measure(parts.config, parts.model, before.state, batch, info)
+        line = _judged(params, scores) | line
         counters = stopping.after_check(
             after.counters,
             scores,

@@ -6,7 +6,7 @@ import json
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -107,6 +107,8 @@ def _fit_any(kinds: tuple[Any, ...], value: Any) -> Any:
 
 
 def _fit_plain(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        return load(hint, value, hint.__name__.lower())  # type: ignore[arg-type]
     if hint is Path:
         return Path(_need(isinstance(value, str), value, hint))
     if hint is float:

@@ -54,6 +54,8 @@ class Settings:
     """Iterations between two checkpoints."""
     log_every: int = 10
     """Iterations between two lines of the log."""
+    measure_every: int | None = None
+    """Iterations between two measurements of a method's own diagnostics (angles, local losses); None: at checks."""
     runs_dir: Path = Path("runs")
     """Folder in which run directories are made."""
     data_dir: Path | None = None
@@ -65,7 +67,7 @@ class Settings:
             value, hint = getattr(self, entry.name), hints[entry.name]
             if get_origin(hint) is Literal:
                 one_of(entry.name, value, get_args(hint))
-            elif hint is int:
+            elif hint is int or (hint == (int | None) and value is not None):
                 _whole_number(entry.name, value, least=0 if entry.name == "seed" else 1)
 
 

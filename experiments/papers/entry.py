@@ -1,0 +1,232 @@
+"""A table or figure of a paper as a file: published numbers, and the runs that are to come to them.
+
+The files lie in `tables/`, one an entry, in TOML. `columns` and `rows` hold what the paper prints. Where an entry can
+be reproduced, its section `run` says how: every row meets every entrant (a method of the paper, or a control of ours),
+and each such cell is one or several training runs and a number that is read off them.
+
+    [run]
+    measure = "depth"            what a cell is: see experiments/papers/measures.py
+    row = "problem"              the column that names a row
+    settings = {...}             Settings of every run
+    config = {...}               fields of every method's Config
+    columns = {task = "problem"} Settings that a column of the row holds
+
+    [[run.entrants]]
+    name = "TPTT"
+    method = "tptt"
+    published = "tptt_tmax"      the column that holds the paper's number (none: a control)
+    columns = {alpha_i = "alpha_i"}  fields of the Config that a column of the row holds
+    settings, config             as above, for this entrant alone
+    rows = ["temporal"]          rows that it takes part in (all)
+    by_row = {adding = {...}}    fields of the Config for one row
+
+    [presets.quick]              seeds, and anything of `run` that differs: settings, options of the measure, rows
+
+    [[claims]]                   what the paper says of these numbers, see experiments/papers/verdicts.py
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments import record
+from experiments.exits import unknown
+from experiments.parallel import job
+from experiments.parallel.job import Job
+from minigrad.errors import InputError
+
+FOLDER = Path(__file__).parent / "tables"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A column of our table: a method of the paper, or a control."""
+
+    name: str
+    method: str
+    published: str | None = None
+    about: str = ""
+    """What it is, for the legend of the table."""
+    columns: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    rows: list[str] | None = None
+    by_row: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an entry is reproduced."""
+
+    measure: str
+    row: str
+    entrants: list[Entrant]
+    settings: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the measure."""
+    draw: str | None = None
+    """The figure: see experiments/papers/figures.py."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much of it is computed."""
+
+    seeds: list[int]
+    about: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    rows: list[str] | None = None
+    entrants: list[str] | None = None
+    by_entrant: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of single entrants."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper about the numbers of an entry, and how it is judged."""
+
+    text: str
+    more: str
+    """The entrant that is to be ahead, ..."""
+    less: str
+    """... of this one."""
+    higher: bool = True
+    """Whether ahead means a larger number."""
+    rows: list[str] | None = None
+    """Rows for which it is claimed."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A table or figure of a paper."""
+
+    id: str
+    paper: str
+    label: str
+    title: str
+    kind: Literal["table", "figure"]
+    columns: list[str]
+    rows: list[list[Any]]
+    unit: str = ""
+    notes: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What the paper says of its settings, in its terms."""
+    needs: str = ""
+    """What is missing before it can be reproduced here."""
+    run: Plan | None = None
+    presets: dict[str, Preset] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
+
+    def row_names(self) -> list[str]:
+        """Names of the rows that are reproduced, in the paper's order."""
+        plan = self.plan()
+        return [str(row[self.columns.index(plan.row)]) for row in self.rows]
+
+    def value(self, row: str, column: str) -> Any:
+        """What the paper prints in a row and a column; None where it prints nothing."""
+        return self.rows[self.row_names().index(row)][self.columns.index(column)]
+
+    def plan(self) -> Plan:
+        """How it is reproduced.
+
+        Raises:
+            InputError: if it cannot be, here.
+        """
+        if self.run is None:
+            raise InputError(f"{self.id} cannot be run yet: {self.needs or 'it holds settings alone'}")
+        return self.run
+
+    def preset(self, name: str) -> Preset:
+        """A preset by its name."""
+        self.plan()
+        if name not in self.presets:
+            raise InputError(unknown(f"preset of {self.id}", name, self.presets))
+        return self.presets[name]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row, an entrant, and a seed."""
+
+    row: str
+    entrant: str
+    seed: int
+
+
+def cells(entry: Entry, preset: Preset) -> list[Cell]:
+    """The cells that a preset computes, seeds last: rows are finished one after the other."""
+    plan = entry.plan()
+    rows = [name for name in entry.row_names() if preset.rows is None or name in preset.rows]
+    return [
+        Cell(row, entrant.name, seed)
+        for seed in preset.seeds
+        for row in rows
+        for entrant in plan.entrants
+        if entrant.rows is None or row in entrant.rows
+        if preset.entrants is None or entrant.name in preset.entrants
+    ]
+
+
+def first_job(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any]) -> Job:
+    """The (first) run of a cell.
+
+    Args:
+        entry: the table.
+        preset: how much of it.
+        cell: one of its cells.
+        places: Settings that say where files lie.
+
+    Raises:
+        InputError: if the file of the entry asks for something that does not exist.
+    """
+    plan = entry.plan()
+    entrant = next(e for e in plan.entrants if e.name == cell.entrant)
+
+    def from_row(columns: Mapping[str, str]) -> dict[str, Any]:
+        return {name: entry.value(cell.row, column) for name, column in columns.items()}
+
+    config = plan.config | from_row(entrant.columns) | entrant.config | entrant.by_row.get(cell.row, {})
+    settings = plan.settings | from_row(plan.columns) | entrant.settings
+    settings |= preset.settings | preset.by_entrant.get(cell.entrant, {}) | {"seed": cell.seed} | places
+    try:
+        return job.make(entrant.method, config, settings)
+    except InputError as error:
+        raise InputError(f"{entry.id}, {cell.row}, {cell.entrant}: {error}") from error
+
+
+def names() -> list[str]:
+    """Names of all entries."""
+    return sorted((path.stem for path in FOLDER.glob("*.toml")), key=_natural)
+
+
+@cache
+def load(name: str) -> Entry:
+    """An entry by its name.
+
+    Raises:
+        InputError: if there is none of this name, or its file does not fit.
+    """
+    if name not in names():
+        raise InputError(unknown("table", name, names()))
+    path = FOLDER / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is no TOML ({error})") from None
+    return record.load(Entry, {"id": name, **values}, str(path), "correct it")
+
+
+def _natural(name: str) -> tuple[str, bool, str, int]:
+    """Tables before figures, 2 before 10, the appendix last."""
+    paper, _, rest = name.partition("-")
+    kind, _, number = rest.rpartition("-")
+    digits = number.lstrip("a")
+    return paper, kind == "figure", "a" if number.startswith("a") else "", int(digits) if digits.isdigit() else 0

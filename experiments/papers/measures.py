@@ -1,0 +1,151 @@
+"""What a cell of a table is: the runs that it takes and the number that is read off them.
+
+A measure takes the first job of a cell and its options from the entry's file, and is a chain (experiments/parallel):
+it yields jobs, is sent their results, and returns a Measured. It depends on nothing else, so that a table that was
+killed and started again comes to the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from experiments import evaluate, files, journal, record, rundir
+from experiments.parallel.job import Chain, Job
+from experiments.result import Result
+from minigrad.errors import InputError
+
+PERCENT = 100.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell for one seed."""
+
+    value: float | None
+    """The number that stands beside the paper's; None where there is none, as of a task that was not solved."""
+    runs: list[Result]
+    """All runs that it took."""
+    at_least: bool = False
+    """Whether the number would have grown with a larger budget."""
+    note: str = ""
+    """What else is to say, such as why there is no number."""
+    second: float | None = None
+    """The number under the second reading of the task's criterion, where it has one."""
+
+    @property
+    def seconds(self) -> float:
+        """Time that the runs took, of one core."""
+        return sum(run.seconds for run in self.runs)
+
+
+def iterations(job: Job) -> Chain[Measured]:
+    """Iterations until the task is solved."""
+    done = yield job
+    if done.solved:
+        return Measured(done.iterations, [done])
+    return Measured(None, [done], note=_why_not(done))
+
+
+def depth(
+    job: Job, *, start: int = 10, step: int = 10, longest: int | None = None, work: float | None = None
+) -> Chain[Measured]:
+    """Largest length that is solved when it grows by `step` after each success, each time with a fresh network.
+
+    Args:
+        job: at any length.
+        start: the first length.
+        step: by how much it grows.
+        longest: length at which to stop even if it is solved.
+        work: time steps (length times iterations, over all runs) after which no new length is begun.
+    """
+    runs: list[Result] = []
+    solved, spent, length = 0, 0.0, start
+    while (longest is None or length <= longest) and (work is None or spent < work):
+        done = yield replace(job, settings=replace(job.settings, length=length))
+        runs.append(done)
+        spent += length * done.iterations
+        if not done.solved:
+            return Measured(solved, runs, note=f"at {length} {_why_not(done)}")
+        solved, length = length, length + step
+    return Measured(solved, runs, at_least=True, note="ended by the budget, not by a failure")
+
+
+def accuracy(job: Job) -> Chain[Measured]:
+    """Highest accuracy of all checks, in percent."""
+    done = yield job
+    best = _best_scores(done)
+    value, second = _accuracies(best["scores"])
+    return Measured(value, [done], note=f"at iteration {best['iteration']:,}", second=second)
+
+
+def transfer(job: Job, *, length: int, size: int = 10_000) -> Chain[Measured]:
+    """Accuracy in percent on sequences of another length, of the network that solved the task, or else of the best."""
+    done = yield job
+    scores = _scores_at(done, "last" if done.solved else "best", length, size)
+    value, second = _accuracies(scores)
+    where = f"trained {done.iterations:,} iterations, " + ("solved" if done.solved else _why_not(done))
+    return Measured(value, [done], note=where, second=second)
+
+
+def curves(job: Job) -> Chain[Measured]:
+    """A run for a figure; no number."""
+    done = yield job
+    return Measured(None, [done], note=f"solved at {done.iterations:,}" if done.solved else _why_not(done))
+
+
+MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
+    "iterations": iterations,
+    "depth": depth,
+    "accuracy": accuracy,
+    "transfer": transfer,
+    "curves": curves,
+}
+"""By the name that an entry's file calls it."""
+
+
+def measure(name: str, job: Job, options: dict[str, Any]) -> Chain[Measured]:
+    """The chain of a cell.
+
+    Raises:
+        InputError: for an unknown measure, or options that it does not have.
+    """
+    if name not in MEASURES:
+        raise InputError(f"unknown measure {name!r}: there are {', '.join(MEASURES)}")
+    try:
+        return MEASURES[name](job, **options)
+    except TypeError as error:
+        raise InputError(f"measure {name}: {error}") from None
+
+
+def _why_not(done: Result) -> str:
+    """How a run ended that did not solve its task."""
+    wrong = "" if done.error is None else f", {PERCENT * done.error:.2f} % wrong"
+    words = {"budget": "not solved", "patience": "gave up", "spectral_radius": "spectral radius too large"}
+    return f"{words.get(done.status, done.status)} after {done.iterations:,}{wrong}"
+
+
+def _best_scores(done: Result) -> dict[str, Any]:
+    """The line of the log with the lowest error."""
+    lines = journal.read_metrics(rundir.Run(done.run).metrics)
+    judged = [line for line in lines if line.get("error") is not None]
+    return min(judged, key=lambda line: line["error"])
+
+
+def _accuracies(scores: dict[str, float]) -> tuple[float, float | None]:
+    """100 (1 - error), and the same under the second reading of the criterion where the task has one."""
+    second = scores.get("error_abs")
+    return PERCENT * (1 - scores["error"]), None if second is None else PERCENT * (1 - second)
+
+
+def _scores_at(done: Result, checkpoint: Any, length: int, size: int) -> dict[str, float]:
+    """Scores on sequences of another length, computed once and kept beside the run."""
+    folder = done.run / "evaluations"
+    path = folder / f"{checkpoint}-test-{length}-{size}.json"
+    if not path.exists():
+        found = evaluate.evaluate(done.run, checkpoint, "test", size, length=length)
+        folder.mkdir(exist_ok=True)
+        files.write_atomic(path, (record.dump(found) + "\n").encode())
+    scores: dict[str, float] = rundir.read_json(path, "delete it")["scores"]
+    return scores

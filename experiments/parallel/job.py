@@ -1,0 +1,63 @@
+"""A run before it exists: what would be in its config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import algorithms
+from experiments import build, record
+from experiments.result import Result
+from experiments.settings import Settings
+
+PLACES = ("runs_dir", "data_dir")
+"""Settings that say where files lie and nothing about the numbers."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run, and how far to take it."""
+
+    method: str
+    config: Any
+    """The method's Config."""
+    settings: Settings
+    """Its runs_dir is where the run lies, or will."""
+    until: int | None = None
+    """Iteration at which to pause; None: train to the end."""
+
+    @property
+    def key(self) -> str:
+        """What distinguishes runs: method, Config and Settings, wherever they lie and however far they are."""
+        settings = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in PLACES}
+        return record.dump({"method": self.method, "config": self.config, "settings": settings})
+
+    @property
+    def label(self) -> str:
+        """A few words for a line of progress."""
+        s = self.settings
+        return f"{self.method} {s.task} T={s.length} seed {s.seed}"
+
+
+Chain = Generator[Job, Result, T]
+"""Jobs that follow on each other: yields a job, is sent its result, returns what they amount to."""
+
+
+def make(method: str, config: Mapping[str, Any], settings: Mapping[str, Any], until: int | None = None) -> Job:
+    """A job from the fields that differ from their defaults, as TOML or JSON hold them.
+
+    Raises:
+        InputError: if something does not exist or does not fit.
+    """
+    defaults = record.plain(algorithms.method(method).defaults)
+    given = record.load(Settings, settings, "settings", "correct it")
+    parts = build.assemble(given, method, {**defaults, **config})
+    return Job(parts.method.name, parts.config, parts.settings, until)
+
+
+def single(job: Job) -> Chain[Result]:
+    """One run."""
+    return (yield job)

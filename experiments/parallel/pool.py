@@ -1,0 +1,279 @@
+"""Chains of jobs, computed side by side by processes of one thread each.
+
+Whatever is finished in the store is not computed again, whatever was begun goes on from its last checkpoint: killed at
+any moment and started again, the same chains come to the same end. A worker whose parent is gone stops by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from experiments import record
+from experiments.errors import RunError
+from experiments.parallel.job import Chain, Job
+from experiments.parallel.store import Store
+from experiments.result import Result
+from experiments.rundir import Lock
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+GRACE = 60.0
+"""Seconds that a worker gets to write its checkpoint when it is asked to stop."""
+
+
+class Watcher(Protocol):
+    """Where the pool tells how it goes."""
+
+    def note(self, line: str) -> None:
+        """Something worth a line."""
+
+    def moved(self, done: int, chains: int, running: Mapping[int, str]) -> None:
+        """Chains done, chains in all, and what each worker is at; called often."""
+
+
+class _Worker:
+    """A process and the thread that reads what it says."""
+
+    def __init__(self, number: int, events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]]) -> None:
+        self.number = number
+        threads = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINIGRAD_THREADS")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.parallel.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **threads},
+            start_new_session=True,  # Ctrl-C is for the parent, which lets the workers finish their checkpoints
+        )
+        self._events = events
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._events.put((self.number, json.loads(line)))
+        self._events.put((self.number, None))
+
+    def give(self, request: Mapping[str, Any]) -> None:
+        """Hand over a job."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(record.dump(request) + "\n")
+        self.process.stdin.flush()
+
+    def release(self) -> None:
+        """Let it stop: with a checkpoint if it is in the middle of a run."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join()
+
+
+@dataclass
+class _Open(Generic[K]):
+    """A chain that waits for the result of a job."""
+
+    key: K
+    chain: Chain[Any]
+    job: Job
+    fresh: bool = False
+    """Whether nothing of the chain was computed in this call."""
+    tries: int = 0
+
+
+@dataclass
+class _Course(Generic[K]):
+    """What a call of `run` keeps track of."""
+
+    total: int
+    ready: deque[_Open[K]] = field(default_factory=deque)
+    busy: dict[int, _Open[K]] = field(default_factory=dict)
+    said: dict[int, str] = field(default_factory=dict)
+    outcomes: dict[K, Any] = field(default_factory=dict)
+    failures: dict[K, str] = field(default_factory=dict)
+
+
+def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watcher) -> tuple[dict[K, T], dict[K, str]]:
+    """Take every chain to its end.
+
+    Args:
+        chains: by any key; none is begun yet.
+        store: where finished runs are found and new ones are put.
+        workers: processes side by side.
+        watcher: where to tell how it goes.
+
+    Returns:
+        what the chains returned, and for those that could not be taken to their end, why.
+
+    Raises:
+        RunError: if another process computes in the folder of the store.
+    """
+    course: _Course[K] = _Course(len(chains))
+    for key, chain in chains.items():
+        _advance(course, store, _begun(key, chain, course))
+    if not course.ready:
+        return course.outcomes, course.failures
+    with _alone(store.folder):
+        _compute(course, store, min(workers, len(course.ready)), watcher)
+    return course.outcomes, course.failures
+
+
+def replay(chain: Chain[T], store: Store) -> tuple[T | None, list[Result]]:
+    """What a chain comes to from finished runs alone (None if one is missing), and those runs."""
+    found: list[Result] = []
+    try:
+        job = next(chain)
+        while (done := store.result(job)) is not None:
+            found.append(done)
+            job = chain.send(done)
+    except StopIteration as end:
+        return end.value, found
+    return None, found
+
+
+def _begun(key: K, chain: Chain[Any], course: _Course[K]) -> _Open[K] | None:
+    """A chain with its first job; None if it has none."""
+    try:
+        return _Open(key, chain, next(chain), fresh=True)
+    except StopIteration as end:
+        course.outcomes[key] = end.value
+        return None
+
+
+def _advance(course: _Course[K], store: Store, at: _Open[K] | None, done: Result | None = None) -> None:
+    """Send a chain its result and all that follow from finished runs, up to a job that has to be computed."""
+    while at is not None:
+        done = done if done is not None else store.result(at.job)
+        if done is None:
+            # A chain that is begun comes first: finished cells are worth more than many half done.
+            (course.ready.append if at.fresh else course.ready.appendleft)(at)
+            return
+        try:
+            at = _Open(at.key, at.chain, at.chain.send(done), fresh=at.fresh)
+        except StopIteration as end:
+            course.outcomes[at.key] = end.value
+            return
+        done = None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder: two that compute the same at the same time would do it twice."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = Lock(folder)
+    except RunError:
+        raise
+    except OSError as error:
+        raise RunError(f"cannot write in {folder} ({error.strerror}): use another --runs-dir") from error
+    with lock:
+        yield
+
+
+def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher) -> None:
+    """Keep `count` workers busy until no chain is left."""
+    events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
+    workers = {number: _Worker(number, events) for number in range(count)}
+    try:
+        for number in workers:
+            _assign(course, store, workers[number])
+        while course.busy:
+            number, event = events.get()
+            if event is None:  # the process is gone
+                _lost(course, workers[number])
+                if course.ready:
+                    workers[number] = _Worker(number, events)
+                    _assign(course, store, workers[number])
+            elif _heard(course, store, number, event, watcher):
+                for idle in sorted(workers.keys() - course.busy.keys()):
+                    _assign(course, store, workers[idle])
+            watcher.moved(len(course.outcomes) + len(course.failures), course.total, course.said)
+    finally:
+        for worker in workers.values():
+            worker.release()
+        for worker in workers.values():
+            worker.wait()
+
+
+def _assign(course: _Course[K], store: Store, worker: _Worker) -> None:
+    """Give a worker the next job, if there is one."""
+    if not course.ready:
+        return
+    at = course.ready.popleft()
+    course.busy[worker.number], course.said[worker.number] = at, at.job.label
+    begun = store.find(at.job)
+    request: dict[str, Any] = {"until": at.job.until}
+    if begun is not None:
+        request |= {"run": begun.path.absolute()}
+    else:
+        data = at.job.settings.data_dir
+        places = {"runs_dir": store.folder.absolute(), "data_dir": data and data.absolute()}
+        request |= {"method": at.job.method, "config": at.job.config}
+        request |= {"settings": record.plain(at.job.settings) | places}
+    with suppress(BrokenPipeError):  # its reader will say that it is gone
+        worker.give(request)
+
+
+def _heard(course: _Course[K], store: Store, number: int, event: dict[str, Any], watcher: Watcher) -> bool:
+    """Take note of what a worker says; whether its job is over."""
+    at = course.busy[number]
+    match event:
+        case {"started": path}:
+            store.add(Path(path))
+        case {"note": line}:
+            watcher.note(line)
+        case {"at": iteration, "error": error}:
+            shown = "" if error is None else f" error {error:.4g}"
+            course.said[number] = f"{at.job.label}: iteration {iteration:,}{shown}"
+        case {"refused": why}:
+            _end(course, number)
+            course.failures[at.key] = why
+            watcher.note(f"{at.job.label}: {why}")
+            return True
+        case {"result": values}:
+            _end(course, number)
+            at.fresh = False
+            _advance(course, store, at, record.load(Result, values, "the result of a worker"))
+            return True
+    return False
+
+
+def _end(course: _Course[K], number: int) -> None:
+    del course.busy[number], course.said[number]
+
+
+def _lost(course: _Course[K], worker: _Worker) -> None:
+    """A worker died: its job is tried once more, from its last checkpoint."""
+    worker.wait()
+    at = course.busy.pop(worker.number, None)
+    course.said.pop(worker.number, None)
+    if at is None:
+        return
+    if at.tries:
+        course.failures[at.key] = f"the process died twice, with exit code {worker.process.returncode}"
+    else:
+        at.tries += 1
+        course.ready.appendleft(at)
