@@ -6,7 +6,8 @@ and each such cell is one or several training runs and a number that is read off
 
     [run]
     measure = "depth"            what a cell is: see experiments/papers/measures.py
-    row = "problem"              the column that names a row
+    row = "problem"              the column that names a row; where the paper prints no rows (a figure), instead of it
+    cases = {"T=30" = {...}}     rows of ours by their names, each with settings, config or method of its own
     settings = {...}             Settings of every run
     config = {...}               fields of every method's Config
     columns = {task = "problem"} Settings that a column of the row holds
@@ -18,9 +19,9 @@ and each such cell is one or several training runs and a number that is read off
     columns = {alpha_i = "alpha_i"}  fields of the Config that a column of the row holds
     settings, config             as above, for this entrant alone
     rows = ["temporal"]          rows that it takes part in (all)
-    by_row = {adding = {...}}    fields of the Config for one row
+    by_row = {adding = {...}}    settings, config or method for one row
 
-    [presets.quick]              seeds, and anything of `run` that differs: settings, options of the measure, rows
+    [presets.quick]              seeds, and what else differs: settings, options of the measure, rows
 
     [[claims]]                   what the paper says of these numbers, see experiments/papers/verdicts.py
 """
@@ -44,6 +45,15 @@ FOLDER = Path(__file__).parent / "tables"
 
 
 @dataclass(frozen=True)
+class Variation:
+    """What differs in one row."""
+
+    method: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Entrant:
     """A column of our table: a method of the paper, or a control."""
 
@@ -56,7 +66,7 @@ class Entrant:
     config: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     rows: list[str] | None = None
-    by_row: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_row: dict[str, Variation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,9 @@ class Plan:
     """How an entry is reproduced."""
 
     measure: str
-    row: str
     entrants: list[Entrant]
+    row: str | None = None
+    cases: dict[str, Variation] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
@@ -83,6 +94,8 @@ class Preset:
     about: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    comparable: bool = True
+    """Whether its numbers are of the kind that the paper prints, or of a smaller task."""
     rows: list[str] | None = None
     entrants: list[str] | None = None
     by_entrant: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -102,6 +115,8 @@ class Claim:
     """Whether ahead means a larger number."""
     rows: list[str] | None = None
     """Rows for which it is claimed."""
+    by: Literal["paper", "question"] = "paper"
+    """Whether the paper says so, or it is a question that our controls ask."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +143,14 @@ class Entry:
     def row_names(self) -> list[str]:
         """Names of the rows that are reproduced, in the paper's order."""
         plan = self.plan()
+        if plan.row is None:
+            return list(plan.cases)
         return [str(row[self.columns.index(plan.row)]) for row in self.rows]
 
     def value(self, row: str, column: str) -> Any:
-        """What the paper prints in a row and a column; None where it prints nothing."""
-        return self.rows[self.row_names().index(row)][self.columns.index(column)]
+        """What the paper prints in a row and a column; None where it prints nothing, which is "" in the file."""
+        found = self.rows[self.row_names().index(row)][self.columns.index(column)]
+        return None if found == "" else found
 
     def plan(self) -> Plan:
         """How it is reproduced.
@@ -193,11 +211,12 @@ def first_job(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any
     def from_row(columns: Mapping[str, str]) -> dict[str, Any]:
         return {name: entry.value(cell.row, column) for name, column in columns.items()}
 
-    config = plan.config | from_row(entrant.columns) | entrant.config | entrant.by_row.get(cell.row, {})
-    settings = plan.settings | from_row(plan.columns) | entrant.settings
+    case, own = plan.cases.get(cell.row, Variation()), entrant.by_row.get(cell.row, Variation())
+    config = plan.config | case.config | from_row(entrant.columns) | entrant.config | own.config
+    settings = plan.settings | from_row(plan.columns) | case.settings | entrant.settings | own.settings
     settings |= preset.settings | preset.by_entrant.get(cell.entrant, {}) | {"seed": cell.seed} | places
     try:
-        return job.make(entrant.method, config, settings)
+        return job.make(own.method or case.method or entrant.method, config, settings)
     except InputError as error:
         raise InputError(f"{entry.id}, {cell.row}, {cell.entrant}: {error}") from error
 

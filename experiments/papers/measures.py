@@ -85,14 +85,23 @@ def transfer(job: Job, *, length: int, size: int = 10_000) -> Chain[Measured]:
     done = yield job
     scores = _scores_at(done, "last" if done.solved else "best", length, size)
     value, second = _accuracies(scores)
-    where = f"trained {done.iterations:,} iterations, " + ("solved" if done.solved else _why_not(done))
-    return Measured(value, [done], note=where, second=second)
+    return Measured(value, [done], note=f"at {job.settings.length}: {_how(done)}", second=second)
 
 
-def curves(job: Job) -> Chain[Measured]:
-    """A run for a figure; no number."""
+def angle(job: Job, *, window: int = 10) -> Chain[Measured]:
+    """Smallest mean over `window` measurements of the angle between local and backpropagated update, in degrees."""
     done = yield job
-    return Measured(None, [done], note=f"solved at {done.iterations:,}" if done.solved else _why_not(done))
+    lines = journal.read_metrics(rundir.Run(done.run).metrics)
+    means = window_means([line["measures"]["angle"] for line in lines if "measures" in line], window)
+    ends = f"{means[0]:.0f} at first, {means[-1]:.0f} at last, largest {max(means):.0f}"
+    return Measured(min(means), [done], note=f"{ends}; {_how(done)}")
+
+
+def window_means(values: list[float | None], window: int) -> list[float]:
+    """Means of `window` successive values each, values that are not numbers left out."""
+    groups = [values[i : i + window] for i in range(0, len(values), window)]
+    known = [[v for v in group if v is not None] for group in groups]
+    return [sum(group) / len(group) for group in known if group]
 
 
 MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
@@ -100,7 +109,7 @@ MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
     "depth": depth,
     "accuracy": accuracy,
     "transfer": transfer,
-    "curves": curves,
+    "angle": angle,
 }
 """By the name that an entry's file calls it."""
 
@@ -117,6 +126,11 @@ def measure(name: str, job: Job, options: dict[str, Any]) -> Chain[Measured]:
         return MEASURES[name](job, **options)
     except TypeError as error:
         raise InputError(f"measure {name}: {error}") from None
+
+
+def _how(done: Result) -> str:
+    """How a run ended."""
+    return f"solved after {done.iterations:,}" if done.solved else _why_not(done)
 
 
 def _why_not(done: Result) -> str:
