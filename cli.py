@@ -165,6 +165,98 @@ def bench(
     return command.bench(command.Request(rows, peers, threads, runs, out, json))
 
 
+def reproduce(
+    tables: tuple[str, ...] = (),
+    /,
+    *,
+    preset: str = "quick",
+    rows: tuple[str, ...] = (),
+    entrants: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    jobs: int | None = None,
+    runs_dir: Path = Path("runs"),
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    show: bool = False,
+    json: bool = False,
+) -> int:
+    """Run a table or figure of a paper and put ours beside theirs; without a name, list them with the time they take.
+
+    Runs that are finished are not repeated: stop it at any moment, and the same command goes on.
+
+    Args:
+        tables: Names, such as manchev-2 manchev-figure-5; none: list all.
+        preset: How much of it: quick, paper, or another that the list names.
+        rows: Rows to compute; none: all of the preset.
+        entrants: Methods and controls to compute; none: all of the preset.
+        seeds: Seeds; none: those of the preset.
+        jobs: Processes side by side; None: one a core.
+        runs_dir: Folder in which runs are kept and looked for.
+        data_dir: Folder of downloaded data; None: the user's cache folder.
+        out: Folder for the figures; None: that of the runs.
+        show: Compute nothing, show what there is.
+        json: Print one JSON object a table, and nothing else, on standard output.
+    """
+    from experiments.papers import reproduce
+    from experiments.parallel import pool
+
+    workers = pool.workers(jobs)
+    return reproduce.reproduce(
+        reproduce.Request(tables, preset, rows, entrants, seeds, workers, runs_dir, data_dir, out, show, json)
+    )
+
+
+def sweep(
+    method: str,
+    config: Any,
+    settings: Settings,
+    *,
+    grid: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    sample: int | None = None,
+    sample_seed: int = 0,
+    first: int | None = None,
+    eta: int = 3,
+    jobs: int | None = None,
+    out: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Train METHOD with every combination of some options, side by side, and rank them by their validation error.
+
+    Runs that are finished are not repeated: stop it at any moment, and the same command goes on.
+
+    Args:
+        grid: Options that vary, such as alpha_i=0.1,0.01 alpha_f=1e-4..1e-1 (powers of ten) optimizer=nag,adam.
+        seeds: Seeds of every point; none: that of --seed.
+        sample: Take this many points of the grid, drawn at random; None: all.
+        sample_seed: Seed of that draw.
+        first: Successive halving: iterations after which the first points are given up; None: train all to the end.
+        eta: With halving, one point in so many goes on, for so many times the iterations.
+        jobs: Processes side by side; None: one a core.
+        out: File to keep the ranking of all points in (.json).
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments import sweep
+    from experiments.parallel import pool
+
+    return sweep.sweep(
+        sweep.Request(
+            method,
+            config,
+            settings,
+            grid,
+            seeds or (settings.seed,),
+            sample,
+            sample_seed,
+            first,
+            eta,
+            pool.workers(jobs),
+            out,
+            json,
+        )
+    )
+
+
 def _trained(result: Result, json: bool) -> int:
     """Say how training ended; its exit code."""
     from experiments import display
@@ -180,6 +272,8 @@ COMMANDS: dict[str, options.Command] = {
     "trace": trace,
     "check": check,
     "list": list_,
+    "reproduce": reproduce,
+    "sweep": sweep,
     "doctor": doctor,
     "bench": bench,
 }

@@ -212,8 +212,11 @@ class _Training:
             while at.counters.status == "running":
                 if at.counters.iteration >= self.parts.settings.max_iterations:
                     return self.out_of_budget(at)
-                if interrupts.requested or (until is not None and at.counters.iteration >= until):
-                    return self.interrupted(at)
+                if interrupts.requested:
+                    self.display.note("stopping: writing a checkpoint")
+                    return self.stopped(at, "interrupted")
+                if until is not None and at.counters.iteration >= until:
+                    return self.stopped(at, "paused")
                 at = self.iterate(at)
         return at
 
@@ -302,13 +305,12 @@ class _Training:
         self.save(at)
         return at
 
-    def interrupted(self, at: Standing) -> Standing:
+    def stopped(self, at: Standing, word: str) -> Standing:
         """Stop where the run stands; the checkpoint goes on from there."""
-        self.display.note("stopping: writing a checkpoint")
         self.save(at)
         self.time(at.counters.iteration, 0.0)
         number = at.counters.iteration
-        return replace(at, counters=at.counters.end("interrupted", f"interrupted after iteration {number}"))
+        return replace(at, counters=at.counters.end("interrupted", f"{word} after iteration {number}"))
 
     def show(self, counters: Counters, loss: float) -> None:
         """Tell the display, but not too often."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -33,13 +34,26 @@ class Job:
     def key(self) -> str:
         """What distinguishes runs: method, Config and Settings, wherever they lie and however far they are."""
         settings = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in PLACES}
-        return record.dump({"method": self.method, "config": self.config, "settings": settings})
+        return json.dumps(
+            record.plain({"method": self.method, "config": self.config, "settings": settings}), sort_keys=True
+        )
 
     @property
     def label(self) -> str:
-        """A few words for a line of progress."""
-        s = self.settings
-        return f"{self.method} {s.task} T={s.length} seed {s.seed}"
+        """A few words for a line of progress: method, what is unusual about its options, task."""
+        s, method = self.settings, algorithms.method(self.method)
+        usual = record.plain(method.config(**method.defaults))
+        own = [f"{name} {shown(value)}" for name, value in record.plain(self.config).items() if value != usual[name]]
+        return ", ".join([self.method, *own, f"{s.task} T={s.length}", f"seed {s.seed}"])
+
+
+def shown(value: Any) -> str:
+    """A value of an option as one writes it on a command line."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {shown(item)}" for name, item in value.items())
+    return " ".join(map(shown, value)) if isinstance(value, list) else str(value)
 
 
 Chain = Generator[Job, Result, T]
@@ -52,9 +66,10 @@ def make(method: str, config: Mapping[str, Any], settings: Mapping[str, Any], un
     Raises:
         InputError: if something does not exist or does not fit.
     """
-    defaults = record.plain(algorithms.method(method).defaults)
+    kind = algorithms.method(method)
     given = record.load(Settings, settings, "settings", "correct it")
-    parts = build.assemble(given, method, {**defaults, **config})
+    wished = record.load(kind.config, {**record.plain(kind.defaults), **config}, "config", "correct it")
+    parts = build.assemble(given, method, wished)
     return Job(parts.method.name, parts.config, parts.settings, until)
 
 

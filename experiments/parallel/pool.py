@@ -25,6 +25,7 @@ from experiments.parallel.job import Chain, Job
 from experiments.parallel.store import Store
 from experiments.result import Result
 from experiments.rundir import Lock
+from minigrad.errors import InputError
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -50,12 +51,13 @@ class _Worker:
 
     def __init__(self, number: int, events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]]) -> None:
         self.number = number
-        threads = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINIGRAD_THREADS")}
+        threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINIGRAD_THREADS"), "1")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "experiments.parallel.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            errors="replace",
             cwd=ROOT,
             env={**os.environ, **threads},
             start_new_session=True,  # Ctrl-C is for the parent, which lets the workers finish their checkpoints
@@ -66,8 +68,10 @@ class _Worker:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._events.put((self.number, json.loads(line)))
+        with self.process.stdout as lines:
+            for line in lines:
+                with suppress(ValueError):  # cut short by a kill, or a library's own words
+                    self._events.put((self.number, json.loads(line)))
         self._events.put((self.number, None))
 
     def give(self, request: Mapping[str, Any]) -> None:
@@ -83,7 +87,7 @@ class _Worker:
             self.process.stdin.close()
 
     def wait(self) -> None:
-        """Until it has ended."""
+        """Until it has ended, once it was released."""
         try:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
@@ -114,6 +118,17 @@ class _Course(Generic[K]):
     said: dict[int, str] = field(default_factory=dict)
     outcomes: dict[K, Any] = field(default_factory=dict)
     failures: dict[K, str] = field(default_factory=dict)
+
+
+def workers(asked: int | None) -> int:
+    """How many processes: as many as asked for, or one a core.
+
+    Raises:
+        InputError: for fewer than one.
+    """
+    if asked is not None and asked < 1:
+        raise InputError(f"jobs must be at least 1, got {asked}")
+    return asked or len(os.sched_getaffinity(0))
 
 
 def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watcher) -> tuple[dict[K, T], dict[K, str]]:
@@ -160,7 +175,9 @@ def _begun(key: K, chain: Chain[Any], course: _Course[K]) -> _Open[K] | None:
         return _Open(key, chain, next(chain), fresh=True)
     except StopIteration as end:
         course.outcomes[key] = end.value
-        return None
+    except InputError as error:
+        course.failures[key] = str(error)
+    return None
 
 
 def _advance(course: _Course[K], store: Store, at: _Open[K] | None, done: Result | None = None) -> None:
@@ -175,6 +192,9 @@ def _advance(course: _Course[K], store: Store, at: _Open[K] | None, done: Result
             at = _Open(at.key, at.chain, at.chain.send(done), fresh=at.fresh)
         except StopIteration as end:
             course.outcomes[at.key] = end.value
+            return
+        except InputError as error:  # of what the chain makes of its results
+            course.failures[at.key] = str(error)
             return
         done = None
 
@@ -196,20 +216,21 @@ def _alone(folder: Path) -> Iterator[None]:
 def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher) -> None:
     """Keep `count` workers busy until no chain is left."""
     events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
-    workers = {number: _Worker(number, events) for number in range(count)}
+    workers: dict[int, _Worker] = {}
     try:
-        for number in workers:
-            _assign(course, store, workers[number])
-        while course.busy:
-            number, event = events.get()
-            if event is None:  # the process is gone
-                _lost(course, workers[number])
-                if course.ready:
-                    workers[number] = _Worker(number, events)
+        while True:
+            for number in range(count):
+                if course.ready and number not in course.busy:
+                    if number not in workers:
+                        workers[number] = _Worker(number, events)
                     _assign(course, store, workers[number])
-            elif _heard(course, store, number, event, watcher):
-                for idle in sorted(workers.keys() - course.busy.keys()):
-                    _assign(course, store, workers[idle])
+            if not course.busy:
+                return
+            number, event = events.get()
+            if event is None:  # the process is gone, and has said all that it had to say
+                _lost(course, workers.pop(number), watcher)
+            else:
+                _heard(course, store, number, event, watcher)
             watcher.moved(len(course.outcomes) + len(course.failures), course.total, course.said)
     finally:
         for worker in workers.values():
@@ -219,9 +240,7 @@ def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher) -> 
 
 
 def _assign(course: _Course[K], store: Store, worker: _Worker) -> None:
-    """Give a worker the next job, if there is one."""
-    if not course.ready:
-        return
+    """Give a worker the next job."""
     at = course.ready.popleft()
     course.busy[worker.number], course.said[worker.number] = at, at.job.label
     begun = store.find(at.job)
@@ -237,8 +256,8 @@ def _assign(course: _Course[K], store: Store, worker: _Worker) -> None:
         worker.give(request)
 
 
-def _heard(course: _Course[K], store: Store, number: int, event: dict[str, Any], watcher: Watcher) -> bool:
-    """Take note of what a worker says; whether its job is over."""
+def _heard(course: _Course[K], store: Store, number: int, event: dict[str, Any], watcher: Watcher) -> None:
+    """Take note of what a worker says."""
     at = course.busy[number]
     match event:
         case {"started": path}:
@@ -250,30 +269,40 @@ def _heard(course: _Course[K], store: Store, number: int, event: dict[str, Any],
             course.said[number] = f"{at.job.label}: iteration {iteration:,}{shown}"
         case {"refused": why}:
             _end(course, number)
-            course.failures[at.key] = why
-            watcher.note(f"{at.job.label}: {why}")
-            return True
+            _fail(course, at, why, watcher)
         case {"result": values}:
             _end(course, number)
-            at.fresh = False
-            _advance(course, store, at, record.load(Result, values, "the result of a worker"))
-            return True
-    return False
+            done = record.load(Result, values, "the result of a worker")
+            if done.status == "interrupted" and (at.job.until is None or done.iterations < at.job.until):
+                _again(course, at, "was stopped twice, by a signal to its process", watcher)
+            else:
+                at.fresh = False
+                _advance(course, store, at, done)
 
 
 def _end(course: _Course[K], number: int) -> None:
     del course.busy[number], course.said[number]
 
 
-def _lost(course: _Course[K], worker: _Worker) -> None:
-    """A worker died: its job is tried once more, from its last checkpoint."""
+def _lost(course: _Course[K], worker: _Worker, watcher: Watcher) -> None:
+    """A worker died."""
+    worker.release()
     worker.wait()
-    at = course.busy.pop(worker.number, None)
-    course.said.pop(worker.number, None)
-    if at is None:
-        return
+    at = course.busy.get(worker.number)
+    if at is not None:
+        _end(course, worker.number)
+        _again(course, at, f"its process died twice, with exit code {worker.process.returncode}", watcher)
+
+
+def _again(course: _Course[K], at: _Open[K], why: str, watcher: Watcher) -> None:
+    """Try a job once more, from its last checkpoint; give its chain up, saying why, if that was tried already."""
     if at.tries:
-        course.failures[at.key] = f"the process died twice, with exit code {worker.process.returncode}"
+        _fail(course, at, why, watcher)
     else:
         at.tries += 1
         course.ready.appendleft(at)
+
+
+def _fail(course: _Course[K], at: _Open[K], why: str, watcher: Watcher) -> None:
+    course.failures[at.key] = why
+    watcher.note(f"{at.job.label}: {why}")

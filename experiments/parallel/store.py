@@ -14,13 +14,16 @@ from minigrad.errors import InputError
 
 
 class Store:
-    """The runs in a folder, found by the key of a job; a run that this version cannot read is none of them."""
+    """The runs in a folder, found by the key of a job; a run that this version cannot read is none of them.
+
+    Nor is one whose name begins with a dot: a run that was killed, or is still, before it got its name.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Look through a folder, which need not exist."""
         self.folder = folder
         self._runs: dict[str, list[Run]] = {}
-        for config in sorted(folder.glob("*/config.json")):
+        for config in sorted(folder.glob("[!.]*/config.json")):
             self.add(config.parent)
 
     def add(self, path: Path) -> None:

@@ -4,8 +4,8 @@
 
 In: {"run": DIRECTORY} to go on with a run, or {"method": ..., "config": {...}, "settings": {...}} to begin one, both
 with "until". Out: {"started": DIRECTORY}, {"at": ITERATION, "error": ...}, {"note": ...}, and at the end {"result":
-{...}} or {"refused": WHY}. When its input ends (whoever gave it work is done, or is gone) it stops where the run stands,
-with a checkpoint.
+{...}} or {"refused": WHY}. When its input ends, because whoever gave it work is done or gone, it stops where the run
+stands, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from experiments import process
 
 EVERY = 1.0
 """Seconds between two lines about how a run goes, at least."""
+
+AGAIN = 0.1
+"""Seconds between two attempts at what is not possible yet."""
+
+PATIENCE = 60.0
+"""Seconds to wait for a run that another process still holds."""
 
 
 class Reporting:
@@ -72,7 +78,9 @@ def work(request: Mapping[str, Any]) -> None:
 
     try:
         if "run" in request:
-            result = loop.resume(Path(request["run"]), Reporting(), draw=False, until=request["until"])
+            run_dir = Path(request["run"])
+            wait_for(run_dir)
+            result = loop.resume(run_dir, Reporting(), draw=False, until=request["until"])
         else:
             settings = record.load(Settings, request["settings"], "settings")
             result = loop.train(
@@ -84,12 +92,34 @@ def work(request: Mapping[str, Any]) -> None:
         tell(result=result)
 
 
+def wait_for(run_dir: Path) -> None:
+    """Until nobody holds a run, or patience ends: workers of a pool that was killed take a moment to stop."""
+    from experiments.errors import RunError
+    from experiments.rundir import Lock
+
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            Lock(run_dir).release()
+        except RunError:
+            time.sleep(AGAIN)
+        except OSError:  # going on with the run will tell of it
+            return
+        else:
+            return
+
+
 def listen(requests: queue.SimpleQueue[str]) -> None:
-    """Take lines from standard input; at its end, stop the run in progress as a signal would."""
+    """Take lines from standard input; at its end, stop the run in progress as a signal would.
+
+    Again and again, for a run that is only about to begin does not heed signals yet.
+    """
     for line in sys.stdin:
         requests.put(line)
     requests.put("")
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(AGAIN)
 
 
 def main() -> None:

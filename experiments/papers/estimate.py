@@ -1,0 +1,79 @@
+"""How long a table takes on this machine: arithmetic of its runs over the speed of a product, at most.
+
+Rough: within a factor of two where runs use up their budget; runs that solve their task early take less.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from experiments import build
+from experiments.papers import entry as entries
+from experiments.papers.entry import Cell, Entry, Preset
+from experiments.parallel.job import Job
+
+SHARE = 0.4
+"""Part of the peak of a matrix product that an iteration reaches."""
+
+PER_ITERATION = 7e-4
+"""Seconds that an iteration takes besides its arithmetic."""
+
+PRODUCTS = {"bptt": 3.0, "tptt": 7.0, "tptthx": 6.0}
+"""Forward passes that an iteration of a method amounts to, in arithmetic."""
+
+GATES = {"srn": 1, "antisymmetric": 2, "gru": 3, "lstm": 4}
+
+
+@cache
+def peak() -> float:
+    """Floating point operations per second of one core, in float32, whatever else the machine does."""
+    a = np.ones((384, 384), np.float32)
+    a @ a
+    best = 0.0
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(10):
+            a @ a
+        best = max(best, 10 * 2 * 384**3 / (time.process_time() - began))
+    return best
+
+
+def at_most(entry: Entry, preset: Preset, cells: list[Cell], workers: int) -> float:
+    """Seconds for cells of a table side by side, if every run uses up its budget."""
+    return sum(_cell_seconds(entry, preset, cell) for cell in cells) / max(1, min(workers, len(cells)))
+
+
+def _cell_seconds(entry: Entry, preset: Preset, cell: Cell) -> float:
+    job = entries.first_job(entry, preset, cell, {})
+    if entry.plan().measure != "depth":
+        return job_seconds(job)
+    return _depth_seconds(entry, preset, cell, job)
+
+
+def _depth_seconds(entry: Entry, preset: Preset, cell: Cell, job: Job) -> float:
+    """All lengths up to ten more than the paper's longest in the row, or as far as the work allows."""
+    numbers = [v for v in entry.rows[entry.row_names().index(cell.row)] if isinstance(v, int)]
+    work = {**entry.plan().options, **preset.options}.get("work", float("inf"))
+    seconds = spent = 0.0
+    for length in range(10, max(numbers) + 11, 10):
+        at = replace(job, settings=replace(job.settings, length=length))
+        seconds += job_seconds(at)
+        spent += length * job.settings.max_iterations
+        if spent > work:
+            return seconds * min(1.0, work / spent)
+    return seconds
+
+
+def job_seconds(job: Job) -> float:
+    """Seconds of a run that uses up its budget, checks included."""
+    s = job.settings
+    task = build.make_task(s)
+    assert s.length is not None
+    forward = 2.0 * s.length * s.hidden * (task.input_size + s.hidden) * GATES[s.cell] * s.layers
+    checked = min(s.validate_size, 10_000) / s.validate_every
+    operations = forward * (PRODUCTS.get(job.method, 5.0) * s.batch_size + checked)
+    return s.max_iterations * (operations / (SHARE * peak()) + PER_ITERATION)

@@ -1,0 +1,253 @@
+"""The command `reproduce`: a table or figure of a paper, run here and put beside the published numbers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from experiments import exits, files, record
+from experiments.display import duration, table
+from experiments.papers import comparison, estimate
+from experiments.papers import entry as entries
+from experiments.papers.comparison import Summary
+from experiments.papers.entry import Cell, Entry, Preset
+from experiments.papers.measures import Measured, measure
+from experiments.parallel import pool, watch
+from experiments.parallel.job import Chain
+from experiments.parallel.store import Store
+from minigrad.errors import InputError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for."""
+
+    tables: tuple[str, ...] = ()
+    preset: str = "quick"
+    rows: tuple[str, ...] = ()
+    """Rows to compute; none named: those of the preset."""
+    entrants: tuple[str, ...] = ()
+    """Entrants to compute; none named: those of the preset."""
+    seeds: tuple[int, ...] = ()
+    """Seeds; none named: those of the preset."""
+    workers: int = 1
+    """Processes side by side."""
+    runs_dir: Path = Path("runs")
+    data_dir: Path | None = None
+    out: Path | None = None
+    """Folder for the figures; None: runs_dir."""
+    only_show: bool = False
+    """Compute nothing: show what is there."""
+    json: bool = False
+
+    @property
+    def places(self) -> dict[str, Any]:
+        """Settings that say where files lie."""
+        return {"runs_dir": str(self.runs_dir), "data_dir": None if self.data_dir is None else str(self.data_dir)}
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """A table with what was measured for it."""
+
+    entry: Entry
+    preset: Preset
+    measured: dict[Cell, Measured]
+    failures: dict[Cell, str] = field(default_factory=dict)
+
+
+def reproduce(request: Request) -> int:
+    """Run what is missing of the tables, print them beside the paper's, draw their figures.
+
+    Raises:
+        InputError: if a table, preset, row or entrant does not exist, or its data are not here.
+    """
+    if not request.tables:
+        show_list(request)
+        return exits.FINISHED
+    wanted = [(entry, chosen(entry, request)) for entry in map(entries.load, request.tables)]
+    done = list(compute(wanted, request))
+    for number, found in enumerate(done):
+        figure = _draw(found, request)
+        if request.json:
+            print(record.dump(as_json(found, request.preset, figure)), flush=True)
+        else:
+            print(("\n" if number else "") + "\n".join(lines(found, request.preset, figure)), flush=True)
+    return exits.FAILED if any(found.failures for found in done) else exits.FINISHED
+
+
+def chosen(entry: Entry, request: Request) -> Preset:
+    """The preset, narrowed down to what the request names.
+
+    Raises:
+        InputError: if a row or an entrant does not exist.
+    """
+    preset = entry.preset(request.preset)
+    for kind, given, known in (
+        ("row", request.rows, entry.row_names()),
+        ("entrant", request.entrants, [e.name for e in entry.plan().entrants]),
+    ):
+        for name in given:
+            if name not in known:
+                raise InputError(exits.unknown(f"{kind} of {entry.id}", name, known))
+    changes = {"rows": request.rows, "entrants": request.entrants, "seeds": request.seeds}
+    return replace(preset, **{name: list(value) for name, value in changes.items() if value})
+
+
+def compute(wanted: Iterable[tuple[Entry, Preset]], request: Request) -> Iterable[Reproduced]:
+    """Measure all cells of several tables, side by side; runs that two tables share are computed once."""
+    wanted, store = list(wanted), Store(request.runs_dir)
+    chains = {
+        (entry.id, cell): chain_of(entry, preset, cell, request.places)
+        for entry, preset in wanted
+        for cell in entries.cells(entry, preset)
+    }
+    measured: dict[tuple[str, Cell], Measured] = {}
+    failures: dict[tuple[str, Cell], str] = {}
+    if request.only_show:
+        for key, chain in chains.items():
+            value, _ = pool.replay(chain, store)
+            measured |= {} if value is None else {key: value}
+    else:
+        watcher = watch.suited("cells")
+        try:
+            measured, failures = pool.run(chains, store, request.workers, watcher)
+        finally:
+            watcher.finished()
+    for entry, preset in wanted:
+        yield Reproduced(entry, preset, _of(entry, measured), _of(entry, failures))
+
+
+def chain_of(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any]) -> Chain[Measured]:
+    """The chain of jobs that a cell is."""
+    plan = entry.plan()
+    return measure(plan.measure, entries.first_job(entry, preset, cell, places), {**plan.options, **preset.options})
+
+
+def _of(entry: Entry, found: Mapping[tuple[str, Cell], Any]) -> dict[Cell, Any]:
+    return {cell: value for (name, cell), value in found.items() if name == entry.id}
+
+
+def _draw(found: Reproduced, request: Request) -> Path | None:
+    """The figure of a table; None where there is nothing to show, or no matplotlib."""
+    if not found.measured:
+        return None
+    try:
+        from experiments.papers import figures
+
+        data = figures.draw(found.entry, found.preset, found.measured)
+    except ImportError:
+        print("no figure: it needs matplotlib, pip install '.[lab]'", file=sys.stderr)
+        return None
+    folder = request.out or request.runs_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{found.entry.id}-{request.preset}.png"
+    files.write_atomic(path, data)
+    return path
+
+
+def lines(found: Reproduced, preset_name: str, figure: Path | None) -> list[str]:
+    """A table as text."""
+    entry, preset = found.entry, found.preset
+    summaries = comparison.summarise(entry, preset, found.measured)
+    unit = f", {entry.unit}" if entry.unit else ""
+    out = [f"{entry.id}: {entry.title}{unit} ({entry.paper}, {entry.label.lower()})"]
+    out += [f"preset {preset_name}: {preset.about}", ""]
+    out += table([("", "", "paper", "ours", "", "time of one core"), *_rows(entry, preset, summaries)])
+    if any(s.second is not None for s in summaries):
+        out += ["", "in brackets: right within 0.04 (the paper's words) instead of within 0.2 (the authors' program)"]
+    legend = [(f"{e.name}:", e.about) for e in entry.plan().entrants if e.about]
+    out += ["", *table(legend)] if legend else []
+    out += [""] + [f"{s.row}, {s.entrant}: {note}" for s in summaries for note in s.notes]
+    out += [f"{cell.row}, {cell.entrant}, seed {cell.seed} failed: {why}" for cell, why in found.failures.items()]
+    out += ["", *verdict_lines(entry, summaries)] if entry.claims else []
+    out += [f"note: {note}" for note in entry.notes]
+    return [*out, f"figure: {figure}"] if figure else out
+
+
+def _rows(entry: Entry, preset: Preset, summaries: list[Summary]) -> Iterable[tuple[str, ...]]:
+    before = None
+    for s in summaries:
+        row, before = (s.row if s.row != before else ""), s.row
+        spent = duration(s.seconds) if s.seconds else ""
+        shown = comparison.agreement(entry, preset, s)
+        paper = comparison.number(s.published, entry.unit)
+        ours = comparison.ours_text(s, entry.unit) + ("" if s.seeds == s.wanted else f", {s.seeds} of {s.wanted} seeds")
+        yield row, s.entrant, paper, ours, "" if shown == "-" else shown, spent
+
+
+def verdict_lines(entry: Entry, summaries: list[Summary]) -> list[str]:
+    """What became of each claim, and the answer to each question."""
+    words = {"paper": "the paper's claim", "question": "our question"}
+    return [f"{words[v.claim.by]}: {v.claim.text}. {v.sentence}" for v in comparison.judge(entry, summaries)]
+
+
+def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[str, Any]:
+    """A table for machines."""
+    summaries = comparison.summarise(found.entry, found.preset, found.measured)
+    cells = [
+        {
+            "row": s.row,
+            "entrant": s.entrant,
+            "paper": s.published,
+            "median": s.median,
+            "range": s.range,
+            "values": s.values,
+            "seeds": s.seeds,
+            "at_least": s.at_least,
+            "second_reading": s.second,
+            "agreement": comparison.agreement(found.entry, found.preset, s),
+            "seconds": s.seconds,
+            "notes": s.notes,
+        }
+        for s in summaries
+    ]
+    claims = [
+        {"text": v.claim.text, "by": v.claim.by, "rows": v.rows} for v in comparison.judge(found.entry, summaries)
+    ]
+    failures = [record.plain(cell) | {"reason": why} for cell, why in found.failures.items()]
+    return {
+        "table": found.entry.id,
+        "preset": preset_name,
+        "unit": found.entry.unit,
+        "cells": cells,
+        "claims": claims,
+        "failures": failures,
+        "figure": figure,
+    }
+
+
+def show_list(request: Request) -> None:
+    """Name every table with its presets, what is there already, and how long the rest takes here at most."""
+    store = Store(request.runs_dir)
+    rows: list[tuple[str, ...]] = [("table", "", "preset", "cells done", "rest takes at most", "")]
+    found = []
+    for entry in map(entries.load, entries.names()):
+        head = (entry.id, f"{entry.label}, {entry.paper}: {entry.title}")
+        if entry.run is None:
+            rows.append((*head, "-", "", "", f"needs {entry.needs}" if entry.needs else "settings alone"))
+            found.append({"table": entry.id, "title": entry.title, "needs": entry.needs, "presets": {}})
+            continue
+        presets = {}
+        for name, preset in entry.presets.items():
+            state = _state(entry, preset, store, request)
+            presets[name] = state
+            left = "needs data" if state["missing"] else duration(state["seconds"]) if state["seconds"] else "-"
+            rows.append((*head, name, f"{state['done']} of {state['cells']}", left, preset.about))
+            head = ("", "")
+        found.append({"table": entry.id, "title": entry.title, "needs": "", "presets": presets})
+    print(record.dump(found) if request.json else "\n".join(table(rows)))
+
+
+def _state(entry: Entry, preset: Preset, store: Store, request: Request) -> dict[str, Any]:
+    """How much of a preset is done, and how long the rest takes."""
+    cells = entries.cells(entry, preset)
+    try:
+        left = [c for c in cells if pool.replay(chain_of(entry, preset, c, request.places), store)[0] is None]
+        seconds = estimate.at_most(entry, preset, left, request.workers)
+    except InputError as error:  # its data are not here
+        return {"cells": len(cells), "done": 0, "seconds": None, "missing": str(error)}
+    return {"cells": len(cells), "done": len(cells) - len(left), "seconds": seconds, "missing": ""}
