@@ -73,6 +73,8 @@ class Model:
                 return init.normal(rng, H, O, dtype, std=0.1 if scheme == "normal" else 0.01)
             case "uniform":
                 return init.uniform(rng, (H, O), dtype, bound=0.1)
+            case "identity":
+                return init.normal(rng, H, O, dtype, std=0.001)
         raise InputError(f"unknown initialisation {scheme!r}")
 
     def initial_state(self, p: Params, batch_size: int) -> Array:

@@ -15,19 +15,20 @@ their released code, where the two differ by default; Kag & Saligrama 2021, sect
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from datasets.common import Ids, check_batch, classification_scores, floating, fraction_wrong
 from datasets.task import Batch, Split, Task
 from minigrad.backend import to_numpy
 from minigrad.errors import InputError
 from minigrad.rng import stream
 
-Ids = npt.NDArray[np.int64]
+LENGTH = 60
+"""L where none is asked for."""
 
 SYMBOLS = 6
 """Channels of the temporal-order tasks: 0 and 1 are X and Y, the others distract."""
@@ -45,7 +46,7 @@ class Temporal:
         InputError: if the length is below 10, or for an unknown option.
     """
 
-    length: int
+    length: int = LENGTH
     """L, time steps, at least 10."""
     t2: Literal["code", "paper"] = "code"
     """Where the second symbol stands: `code`, from fl(.5L), or `paper`, from fl(.4L)."""
@@ -68,6 +69,9 @@ class Temporal:
         """Four classes, equally likely: every constant is wrong three times in four."""
         return {"error": 3 / 4}
 
+    def size_of(self, split: Split) -> None:
+        """Without end."""
+
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """See `datasets.task.Task.batch`; x [L, B, 6], y ids [B]."""
         rng = _stream(self.name, self.length, seed, split, index, size)
@@ -77,7 +81,7 @@ class Temporal:
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of sequences whose largest output [B, 4] is not at y [B]."""
-        return _classification_scores(output, y)
+        return classification_scores(output, y)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Temporal3:
         InputError: if the length is below 10.
     """
 
-    length: int
+    length: int = LENGTH
     """L, time steps, at least 10."""
 
     name: ClassVar[str] = "temporal3"
@@ -110,6 +114,9 @@ class Temporal3:
         """Eight classes, equally likely."""
         return {"error": 7 / 8}
 
+    def size_of(self, split: Split) -> None:
+        """Without end."""
+
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """See `datasets.task.Task.batch`; x [L, B, 6], y ids [B]."""
         rng = _stream(self.name, self.length, seed, split, index, size)
@@ -118,7 +125,7 @@ class Temporal3:
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of sequences whose largest output [B, 8] is not at y [B]."""
-        return _classification_scores(output, y)
+        return classification_scores(output, y)
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class Permutation:
         InputError: if the length is below 10.
     """
 
-    length: int
+    length: int = LENGTH
     """L, time steps, at least 10."""
 
     name: ClassVar[str] = "permutation"
@@ -151,6 +158,9 @@ class Permutation:
         """Only symbols 0 and 1 occur as targets, equally often: the constant 0 is wrong every second time."""
         return {"error": 1 / 2}
 
+    def size_of(self, split: Split) -> None:
+        """Without end."""
+
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """See `datasets.task.Task.batch`; x [L, B, 100], y ids [B]."""
         rng = _stream(self.name, self.length, seed, split, index, size)
@@ -160,7 +170,7 @@ class Permutation:
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of sequences whose largest output [B, 100] is not at y [B]."""
-        return _classification_scores(output, y)
+        return classification_scores(output, y)
 
 
 @dataclass(frozen=True)
@@ -175,7 +185,7 @@ class Adding:
         InputError: if the length is below 10.
     """
 
-    length: int
+    length: int = LENGTH
     """L, time steps, at least 10."""
     jitter: bool = True
     """Whether a batch may be up to a tenth longer (as in the released code), or all have L steps (as in the paper)."""
@@ -202,6 +212,9 @@ class Adding:
         """
         return {"error": 0.6**2, "error_abs": 0.92**2, "mse": 1 / 24}
 
+    def size_of(self, split: Split) -> None:
+        """Without end."""
+
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """See `datasets.task.Task.batch`; x [l, B, 2], y [B, 1], L <= l < 1.1 L."""
         rng = _stream(self.name, self.length, seed, split, index, size)
@@ -221,8 +234,8 @@ class Adding:
         """
         off = _residuals(output, y)
         return {
-            "error": _fraction_wrong(off**2 <= 0.04),
-            "error_abs": _fraction_wrong(np.abs(off) <= 0.04),
+            "error": fraction_wrong(off**2 <= 0.04),
+            "error_abs": fraction_wrong(np.abs(off) <= 0.04),
             "mse": float(np.mean(off**2)),
         }
 
@@ -239,7 +252,7 @@ class AddingSum:
         InputError: if the length is below 2.
     """
 
-    length: int
+    length: int = LENGTH
     """T, time steps, at least 2."""
 
     name: ClassVar[str] = "adding-sum"
@@ -258,6 +271,9 @@ class AddingSum:
     def chance(self) -> dict[str, float]:
         """The constant 1: the variance of the sum of two U[0, 1), 1/12 + 1/12."""
         return {"mse": 1 / 6}
+
+    def size_of(self, split: Split) -> None:
+        """Without end."""
 
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """See `datasets.task.Task.batch`; x [T, B, 2], y [B, 1]."""
@@ -280,27 +296,6 @@ TASKS: dict[str, Callable[..., Task]] = {
 """The tasks of this family by their names on the command line."""
 
 
-def make(name: str, length: int, **options: Any) -> Task:
-    """The task of a name at a length.
-
-    Args:
-        name: a key of TASKS.
-        length: time steps.
-        options: fields of the task's class, for instance jitter=False.
-
-    Raises:
-        InputError: for an unknown name or option, or an impossible length; names what is close, or what there is.
-    """
-    if name not in TASKS:
-        close = get_close_matches(name, TASKS)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(TASKS)}"
-        raise InputError(f"unknown task {name!r}: {hint}")
-    known = [field.name for field in fields(TASKS[name]) if field.name != "length"]  # type: ignore[arg-type]
-    if unknown := sorted(options.keys() - set(known)):
-        raise InputError(f"task {name} has no option {', '.join(unknown)}: it has {', '.join(known) or 'none'}")
-    return TASKS[name](length, **options)
-
-
 # --- what the tasks share ---
 
 
@@ -310,10 +305,7 @@ def _check_length(name: str, length: int, at_least: int) -> None:
 
 
 def _stream(name: str, length: int, seed: int, split: Split, index: int, size: int) -> np.random.Generator:
-    if split not in get_args(Split):
-        raise InputError(f"unknown split {split!r}: there are {', '.join(get_args(Split))}")
-    if index < 0 or size < 1:
-        raise InputError(f"a batch needs an index of at least 0 and a size of at least 1, got {index} and {size}")
+    check_batch(split, index, size)
     return stream(seed, "task", name, length, split, index, size)
 
 
@@ -335,19 +327,19 @@ def _temporal_order(
 
 def _one_hot(symbols: Ids, channels: int, dtype: str) -> npt.NDArray[Any]:
     """[T, B] -> [T, B, C]; writes the ones into zeros, no other array of that size is made."""
-    x = np.zeros((*symbols.shape, channels), _floating(dtype))
+    x = np.zeros((*symbols.shape, channels), floating(dtype))
     x.reshape(-1)[np.arange(0, x.size, channels) + symbols.reshape(-1)] = 1
     return x
 
 
 def _unit(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
     """U[0, 1) with 24 random bits: exact in float32 and wider, below 1 in both, and the same numbers."""
-    return rng.random(shape, np.float32).astype(_floating(dtype), copy=False)
+    return rng.random(shape, np.float32).astype(floating(dtype), copy=False)
 
 
 def _markers(length: int, p0: Ids, p1: Ids, dtype: str) -> npt.NDArray[Any]:
     """[T, B]: ones at p0 [B] and p1 [B]."""
-    marks = np.zeros((length, len(p0)), _floating(dtype))
+    marks = np.zeros((length, len(p0)), floating(dtype))
     marks[p0, np.arange(len(p0))] = marks[p1, np.arange(len(p1))] = 1
     return marks
 
@@ -358,20 +350,6 @@ def _pick(numbers: npt.NDArray[Any], position: Ids) -> npt.NDArray[Any]:
     return picked
 
 
-def _floating(dtype: str) -> np.dtype[Any]:
-    if dtype not in ("float32", "float64"):
-        raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
-    return np.dtype(dtype)
-
-
-def _classification_scores(output: Any, y: Any) -> dict[str, float]:
-    output, y = to_numpy(output), to_numpy(y)
-    if output.ndim != 2 or y.shape != output.shape[:1]:
-        raise InputError(f"outputs [B, O] and targets [B] expected, got shapes {output.shape} and {y.shape}")
-    # NaN is no answer: argmax would point at it and might be right by chance.
-    return {"error": _fraction_wrong((output.argmax(axis=1) == y) & ~np.isnan(output).any(axis=1))}
-
-
 def _residuals(output: Any, y: Any) -> npt.NDArray[np.float64]:
     """output - y in float64; unequal shapes would broadcast [B, 1] and [B] to [B, B] without a word."""
     output, y = to_numpy(output), to_numpy(y)
@@ -379,9 +357,3 @@ def _residuals(output: Any, y: Any) -> npt.NDArray[np.float64]:
         raise InputError(f"outputs and targets must have one shape, got {output.shape} and {y.shape}")
     off: npt.NDArray[np.float64] = output.astype(np.float64) - y.astype(np.float64)
     return off
-
-
-def _fraction_wrong(right: npt.NDArray[np.bool_]) -> float:
-    """What is not right is wrong, NaN included: comparisons with it are false."""
-    # Not 1 - mean(right): one error in 10,000 must not come out a rounding error below 1e-4.
-    return float(np.mean(~right))

@@ -26,11 +26,18 @@ class Batch:
 
 
 class Task(Protocol):
-    """A task family at one length: frozen, without state, cheap to make."""
+    """A task family at one length: frozen, without state, cheap to make.
+
+    No file is read before a size or a batch is asked for.
+    """
 
     @property
     def name(self) -> str:
         """Name on the command line."""
+
+    @property
+    def length(self) -> int:
+        """T, time steps of a sequence; the least, where sequences differ."""
 
     @property
     def input_size(self) -> int:
@@ -59,6 +66,13 @@ class Task(Protocol):
     @property
     def solved_below(self) -> float:
         """The task counts as solved when the first score is below this."""
+
+    def size_of(self, split: Split) -> int | None:
+        """Sequences of a split, None where they have no end.
+
+        Batches of a finite split follow each other through it and begin anew after its end; the order of the training
+        split may change then.
+        """
 
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """`size` sequences: always the same for the same arguments."""

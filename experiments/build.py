@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -33,6 +33,7 @@ class Parts:
     """Everything that a run is made of."""
 
     settings: Settings
+    """With the length that the task has."""
     method: Method
     config: Any
     """The method's Config."""
@@ -50,13 +51,9 @@ def make_task(settings: Settings) -> Task:
     Raises:
         InputError: if there is no such task, or not at this length or with these options.
     """
-    from datasets import synthetic
+    from datasets import registry
 
-    truth = {"true": True, "false": False}
-    options = {name: truth.get(value.lower(), value) for name, value in settings.task_options.items()}
-    if "length" in options:
-        raise InputError("the length is no option of the task: use --length")
-    return synthetic.make(settings.task, settings.length, **options)
+    return registry.make(settings.task, settings.length, settings.data_dir, **settings.task_options)
 
 
 def make_model(settings: Settings, task: Task) -> Any:
@@ -102,6 +99,8 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
 
     method = algorithms.method(method_name)
     task, model = build(settings)
+    task.size_of("train")  # data that is missing or damaged shows here, before kernels compile
+    settings = replace(settings, length=task.length)
     return Parts(settings, method, config_of(method, config), task, model)
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Any, get_args, get_type_hints
 
 import algorithms
-from datasets.synthetic import TASKS
+from datasets import registry
 from experiments.display import table, text
 from experiments.record import dump
 from experiments.settings import Settings
@@ -19,9 +19,12 @@ def show(as_json: bool) -> None:
     if as_json:
         print(dump(found))
         return
-    tasks = [(task["name"], task["summary"], text(task["chance"]), str(task["shortest"])) for task in found["tasks"]]
+    tasks = [
+        (task["name"], task["summary"], text(task["chance"]), str(task["shortest"]), str(task["length"]))
+        for task in found["tasks"]
+    ]
     print("\n".join(["methods", *table(tuple(method.values()) for method in found["methods"])]))
-    print("\n".join(["", "tasks", *table([("", "", "chance", "shortest"), *tasks])]))
+    print("\n".join(["", "tasks", *table([("", "", "chance", "shortest", "default"), *tasks])]))
     print("\n".join(["", "cells", "  ".join(found["cells"])]))
 
 
@@ -40,7 +43,7 @@ def catalogue() -> dict[str, Any]:
         {"name": name, "summary": summary, "paper": short_citation(algorithms.method(name).reference)}
         for name, summary in algorithms.SUMMARIES.items()
     ]
-    tasks = [_task(name, kind) for name, kind in TASKS.items()]
+    tasks = [_task(name) for name in registry.names()]
     return {"methods": methods, "tasks": tasks, "cells": list(get_args(get_type_hints(Settings)["cell"]))}
 
 
@@ -52,16 +55,23 @@ def short_citation(bibtex: str) -> str:
     return f"{' & '.join(names) if len(names) < 3 else f'{names[0]} et al.'} {fields['year']}"
 
 
-def _task(name: str, kind: Any) -> dict[str, Any]:
+def _task(name: str) -> dict[str, Any]:
     """What there is to say about a task before training on it."""
-    shortest = next(length for length in range(1, 1_000) if _possible(kind, length))
-    summary = (kind.__doc__ or "").strip().splitlines()[0]
-    return {"name": name, "summary": summary, "chance": dict(kind(shortest).chance), "shortest": shortest}
+    task = registry.make(name)
+    shortest = next(length for length in range(1, task.length + 1) if _possible(name, length))
+    summary = (task.__doc__ or "").strip().splitlines()[0]
+    return {
+        "name": name,
+        "summary": summary,
+        "chance": dict(task.chance),
+        "shortest": shortest,
+        "length": task.length,
+    }
 
 
-def _possible(kind: Any, length: int) -> bool:
+def _possible(name: str, length: int) -> bool:
     try:
-        kind(length)
+        registry.make(name, length)
     except InputError:
         return False
     return True

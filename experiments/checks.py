@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 BATCH = 1_000
 """Sequences in a batch of a check."""
+
+FINITE_BATCH = 200
+"""The same where data are finite: such sequences are long, and the states of all their steps lie in memory at once."""
 
 
 def batch_on_device(parts: Parts, split: Split, index: int, size: int) -> Batch:
@@ -36,27 +39,50 @@ def score(parts: Parts, params: Params, split: Split, first: int, size: int) -> 
         params: parameters to judge.
         split: where the sequences come from.
         first: number of the first batch.
-        size: number of sequences.
+        size: number of sequences, at most as many as the split has.
     """
     sums: dict[str, float] = {}
-    for number, start in enumerate(range(0, size, BATCH)):
-        count = min(BATCH, size - start)
-        batch = batch_on_device(parts, split, first + number, count)
+    for batch, count in _batches(parts, split, first, size):
         scores = parts.task.scores(to_numpy(parts.model.output(params, batch.x)), to_numpy(batch.y))
         for name, value in scores.items():
             sums[name] = sums.get(name, 0.0) + float(value) * count
     return {name: total / size for name, total in sums.items()}
 
 
+def _batches(parts: Parts, split: Split, first: int, size: int) -> Iterator[tuple[Batch, int]]:
+    """Batches of a split from number `first` on, `size` sequences in all, and how many each holds."""
+    finite = parts.task.size_of(split) is not None
+    most = FINITE_BATCH if finite else BATCH
+    for number, start in enumerate(range(0, size, most), first):
+        count = min(most, size - start)
+        # The batches of a finite split lie side by side only where all have one size: the last one is cut.
+        batch = batch_on_device(parts, split, number, most if finite else count)
+        yield _cut(batch, count, parts.task.loss_at), count
+
+
+def _cut(batch: Batch, count: int, loss_at: Literal["last", "every"]) -> Batch:
+    """The first sequences of a batch."""
+    y = batch.y[:count] if loss_at == "last" else batch.y[:, :count]
+    return replace(batch, x=batch.x[:, :count], y=y)
+
+
+def available(parts: Parts, split: Split, wished: int) -> int:
+    """How many sequences a split has to offer, of those wished for."""
+    there = parts.task.size_of(split)
+    return wished if there is None else min(wished, there)
+
+
 def untrained_scores(parts: Parts, params: Params) -> dict[str, float]:
     """Scores of one batch before training: what the first check has to beat."""
-    return score(parts, params, "valid", 0, min(BATCH, parts.settings.validate_size))
+    return score(parts, params, "valid", 0, min(BATCH, available(parts, "valid", parts.settings.validate_size)))
 
 
 def check_scores(parts: Parts, params: Params, number: int) -> dict[str, float]:
-    """Scores of check `number` (1, 2, ...), each on sequences of its own."""
-    size = parts.settings.validate_size
-    return score(parts, params, "valid", 1 + (number - 1) * -(-size // BATCH), size)
+    """Scores of check `number` (1, 2, ...), each on sequences of its own; of a finite split, all on the same."""
+    wished = parts.settings.validate_size
+    endless = parts.task.size_of("valid") is None
+    first = 1 + (number - 1) * -(-wished // BATCH) if endless else 0
+    return score(parts, params, "valid", first, available(parts, "valid", wished))
 
 
 def first_score(scores: Mapping[str, float]) -> float:

@@ -32,7 +32,7 @@ def evaluate(
         run_dir: the run directory; it may be in training.
         checkpoint: the newest, or that of the lowest validation error.
         split: where the sequences come from.
-        size: how many.
+        size: how many; of a finite split with fewer, all.
         length: their length (None: that of the training).
         device: where to compute (None: where the run was trained).
         assemble: makes the parts of a run from names.
@@ -51,6 +51,7 @@ def evaluate(
     changes = {name: value for name, value in (("length", length), ("device", device)) if value is not None}
     parts = standing.parts_of(run, assemble, **changes)
     path, at = _load(run, parts, checkpoint)
+    size = checks.available(parts, split, size)
     scores = checks.score(parts, at.state.params, split, 0, size)
     return {
         "run": str(run.path),

@@ -31,6 +31,7 @@ _WORDS = (
     (r"^Error parsing [^-:][^:]*: ", ""),
     (r"invalid literal for int\(\) with base 10: (.+)$", r"expected a whole number, got \1"),
     (r"no type matching (.+) could be instantiated from \[(.*?)\]\..*$", r"expected \1, got \2"),
+    (r"expected \{None\}\|INT, got (.+)$", r"expected a whole number or None, got \1"),
     (r"Could not parse arguments \[(.*)\] into tuple type .*$", r"cannot use \1"),
     (r"could not convert string to float: (.+)$", r"expected a number, got \1"),
 )

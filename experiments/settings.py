@@ -20,16 +20,17 @@ class Settings:
 
     task: str = "temporal"
     """Name of the task."""
-    length: int = 60
-    """Length T of its sequences, in steps."""
+    length: int | None = None
+    """Length T of its sequences, in steps; None: the task's own (60 for the synthetic ones, all pixels of an image)."""
     task_options: Mapping[str, str] = field(default_factory=dict)
-    """Options of the task itself, such as jitter false (adding) or t2 paper (temporal)."""
+    """Options of the task itself, such as jitter false (adding), t2 paper (temporal) or shuffle false (images)."""
     cell: Literal["srn", "gru", "lstm", "antisymmetric"] = "srn"
     """Recurrent cell."""
     activation: Literal["tanh", "sigmoid", "relu", "linear"] = "tanh"
     """Activation of the srn cell; the other cells have their own."""
-    init: Literal["orthogonal", "normal", "sigmoid", "uniform"] = "orthogonal"
-    """How weights start: orthogonal, N(0, 0.1^2), N(0, 0.01^2) or U(-1/sqrt(H), 1/sqrt(H)); V_hh always orthogonal."""
+    init: Literal["orthogonal", "normal", "sigmoid", "uniform", "identity"] = "orthogonal"
+    """How weights start: orthogonal, N(0, 0.1^2), N(0, 0.01^2), U(-1/sqrt(H), 1/sqrt(H)), or, srn only, identity: W_hh
+    the identity, the others N(0, 0.001^2); V_hh always orthogonal."""
     hidden: int = 100
     """Hidden units H of a layer."""
     layers: int = 1
@@ -47,7 +48,7 @@ class Settings:
     validate_every: int = 100
     """Iterations between two checks on fresh sequences."""
     validate_size: int = 10_000
-    """Fresh sequences of a check, taken in batches of 1,000."""
+    """Sequences of a check: fresh ones, or, where data are finite, the same ones each time, at most all there are."""
     patience: int = 300
     """Checks in a row without a new best error after which the run gives up."""
     checkpoint_every: int = 500

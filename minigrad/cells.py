@@ -22,9 +22,10 @@ from minigrad.backend import Array, Params
 from minigrad.errors import InputError
 
 Activation = Literal["tanh", "sigmoid", "relu", "linear"]
-Scheme = Literal["orthogonal", "normal", "sigmoid", "uniform"]
+Scheme = Literal["orthogonal", "normal", "sigmoid", "uniform", "identity"]
 """How weights start: orthogonal (biases 0); normal N(0, 0.1^2); sigmoid N(0, 0.01^2) (for logistic units; biases 0);
-uniform U(-1/sqrt(H), 1/sqrt(H)), biases too."""
+uniform U(-1/sqrt(H), 1/sqrt(H)), biases too; identity, SRN only, W_hh = 1, other weights N(0, 0.001^2), biases 0 (with
+relu the IRNN of Le, Jaitly & Hinton 2015, section 2)."""
 
 
 _ACTIVATIONS = {"tanh": ops.tanh, "sigmoid": ops.sigmoid, "relu": ops.relu, "linear": ops.linear}
@@ -89,7 +90,9 @@ def _weights(rng: np.random.Generator, scheme: Scheme, rows: int, hidden: int, b
             return init.normal(rng, rows, blocks * hidden, dtype, std=0.01)
         case "uniform":
             return init.uniform(rng, (rows, blocks * hidden), dtype, bound=hidden**-0.5)
-    raise InputError(f"unknown initialisation {scheme!r}: use orthogonal, normal, sigmoid or uniform")
+        case "identity":
+            raise InputError("init identity is for the srn cell: use another init, or --cell srn")
+    raise InputError(f"unknown initialisation {scheme!r}: use {', '.join(get_args(Scheme))}")
 
 
 def _bias(rng: np.random.Generator, scheme: Scheme, size: int, hidden: int, dtype: str) -> Any:
@@ -116,6 +119,9 @@ class SRN:
 
     def init(self, rng: np.random.Generator, scheme: Scheme, dtype: str) -> Params:
         """W_xh, W_hh, then b_h."""
+        if scheme == "identity":
+            W_xh = init.normal(rng, self.input_size, self.hidden, dtype, std=0.001)
+            return {"W_xh": W_xh, "W_hh": np.eye(self.hidden, dtype=dtype), "b_h": np.zeros(self.hidden, dtype)}
         return {
             "W_xh": _weights(rng, scheme, self.input_size, self.hidden, 1, dtype),
             "W_hh": _weights(rng, scheme, self.hidden, self.hidden, 1, dtype),

@@ -187,6 +187,14 @@ def test_first_values(scheme: Any) -> None:
         assert 0.5 * size < np.std(p["W_hy"]) < 1.5 * size
 
 
+def test_identity_keeps_the_readout_small() -> None:
+    """Le, Jaitly & Hinton 2015: all weights that do not recur are N(0, 0.001^2)."""
+    p = Model.make(input_size=1, hidden=50, output_size=40, activation="relu").init(stream(3), "identity", "float64")
+    assert_array_equal(p["W_hh"], np.eye(50))
+    assert_allclose(np.std(p["W_hy"]), 0.001, rtol=0.1)
+    assert not p["b_y"].any()
+
+
 def test_sizes_by_name() -> None:
     model = Model.make(cell="lstm", input_size=V, hidden=H, layers=2, output_size=O, tokens=True)
     assert model.vocabulary == V

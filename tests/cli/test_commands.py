@@ -137,7 +137,7 @@ def test_ctrl_c_names_the_line_that_goes_on(tmp_path: Path) -> None:
         ("train --task temprl", "unknown task 'temprl': did you mean temporal"),
         ("train --lenght 20", "unknown option --lenght, did you mean --length?"),
         ("train --length 9", "at least 10, got 9"),
-        ("train --length ten", "--length: expected a whole number, got 'ten'"),
+        ("train --length ten", "--length: expected a whole number or None, got 'ten'"),
         ("train --alpha-i -0.1", "--alpha-i must be at least 0 and finite, got -0.1"),
         ("train --alpha-i nan", "--alpha-i must be at least 0 and finite, got nan"),
         ("train --w-xh locl", "--w-xh: unknown value 'locl', did you mean local?"),
@@ -218,6 +218,12 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert methods["bptt"]["paper"] == "Werbos 1990"
     assert (tasks["temporal"]["chance"], tasks["temporal"]["shortest"]) == ({"error": 0.75}, 10)
     assert all(task["summary"] for task in found["tasks"])
+    assert {name: task["length"] for name, task in tasks.items() if task["length"] != 60} == {
+        "digits-pixels": 64,
+        "mnist-pixels": 784,
+        "mnist-permuted": 784,
+    }
+    assert tasks["mnist-pixels"]["shortest"] == 784
     assert "lstm" in found["cells"]
 
 

@@ -82,7 +82,7 @@ def test_spellings() -> None:
         ("here --hard", "--hard needs a value"),
         ("here --pair 1", "--pair needs 2 values"),
         ("here --pair 1 x", "--pair: cannot use '1', 'x'"),
-        ("here --limit x", "--limit: expected {None}|INT, got 'x'"),
+        ("here --limit x", "--limit: expected a whole number or None, got 'x'"),
         ("here --hard abc", "--hard: expected a number, got 'abc'"),
     ],
 )

@@ -40,6 +40,16 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["train", "tptt", *QUICK, "--layers", "2"], ["one SRN layer"]),
         (["train", "tptthx", *QUICK, "--w-xh", "bptt"], ["tptthx stands for w_xh local"]),
         (["train", "tptt", *QUICK, "--task", "adding", "--task-options", "length", "12"], ["use --length"]),
+        (["train", "bptt", "--task", "digits-pixels", "--length", "65"], ["has 64 time steps", "leave the length out"]),
+        (["train", "bptt", "--task", "digit-pixels"], ["did you mean digits-pixels"]),
+        (["train", "bptt", "--task", "digits-pixels", "--task-options", "shufle", "no"], ["did you mean shuffle"]),
+        (["train", "bptt", "--task", "digits-pixels", "--task-options", "train_size", "1e3"], ["whole number"]),
+        (["train", "bptt", "--task", "digits-pixels", "--task-options", "train_size", "1001"], ["has 1,000 images"]),
+        (
+            ["train", "bptt", "--task", "mnist-pixels", "--data-dir", "nowhere"],
+            ["nowhere/mnist/train-images", "https:"],
+        ),
+        (["train", "bptt", "--cell", "gru", "--init", "identity"], ["init identity is for the srn cell"]),
     ],
 )
 def test_command_lines(tmp_path: Path, arguments: list[str], words: list[str]) -> None:

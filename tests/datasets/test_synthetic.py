@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.synthetic import TASKS, make
+from datasets.registry import make
+from datasets.synthetic import TASKS
 from datasets.task import Batch, Split, Task
 from minigrad.errors import InputError
 
@@ -303,26 +304,6 @@ def test_too_short_a_sequence_is_refused_in_one_line(name: str) -> None:
         with pytest.raises(InputError, match=rf"{name} .*at least {least}") as caught:
             make(name, length)  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_name_is_met_with_what_is_close() -> None:
-    with pytest.raises(InputError, match="did you mean temporal"):
-        make("temporl", 20)
-    with pytest.raises(InputError, match="adding-sum"):
-        make("addingsum", 20)
-    with pytest.raises(InputError, match="there are temporal, temporal3, adding, permutation, adding-sum"):
-        make("xyz", 20)
-
-
-def test_unknown_options_are_refused() -> None:
-    with pytest.raises(InputError, match=r"no option jiter.*jitter"):
-        make("adding", 20, jiter=False)
-    with pytest.raises(InputError, match="none"):
-        make("permutation", 20, jitter=False)
-    with pytest.raises(InputError, match="t2"):
-        make("temporal", 20, t2="book")
-    with pytest.raises(InputError, match="jitter"):
-        make("adding", 20, jitter="no")
 
 
 @pytest.mark.parametrize(

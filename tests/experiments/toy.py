@@ -36,6 +36,9 @@ class Task:
     solved_below: ClassVar[float] = 0.03
     chance: ClassVar[dict[str, float]] = {"error": 0.5, "squared": 0.25}
 
+    def size_of(self, split: str) -> None:
+        """Without end."""
+
     def batch(self, seed: int, split: str, index: int, size: int, dtype: str = "float32") -> Batch:
         rng = stream(seed, split, index, size, self.length)
         x = rng.standard_normal((self.length, size, D)).astype(dtype)

@@ -445,6 +445,27 @@ def test_schemes() -> None:
         assert 0.8 * h**-0.5 < np.max(np.abs(array)) <= h**-0.5
 
 
+def test_identity_makes_an_irnn() -> None:
+    """Le, Jaitly & Hinton 2015: W_hh = 1, no bias, other weights N(0, 0.001^2)."""
+    cell = SRN(40, 30, "relu")
+    p = cell.init(stream(3, "init"), "identity", "float64")
+    narrow = cell.init(stream(3, "init"), "identity", "float32")
+    assert_array_equal(p["W_hh"], np.eye(30))
+    assert not p["b_h"].any()
+    assert abs(np.mean(p["W_xh"])) < 5 * 0.001 / 1200**0.5
+    assert_allclose(np.std(p["W_xh"]), 0.001, rtol=0.1)
+    for name, array in p.items():
+        assert_array_equal(array.astype("float32"), narrow[name], strict=True)
+    stack = cells.make("srn", 2, 3, layers=2).init(stream(3, "init"), "identity", "float32")
+    assert_array_equal(stack["layer1/W_hh"], np.eye(3))
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "antisymmetric"])
+def test_identity_is_for_one_cell(name: str) -> None:
+    with pytest.raises(InputError, match="init identity is for the srn cell"):
+        cells.make(name, 2, 3).init(stream(0), "identity", "float32")
+
+
 # --- by name ---
 
 

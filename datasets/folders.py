@@ -1,0 +1,18 @@
+"""Where downloaded data lie."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def data_folder(chosen: Path | None) -> Path:
+    """The folder of downloaded data: the chosen one, or, for None, `minigrad-lab/data` in the user's cache folder."""
+    return (_cache() / "minigrad-lab" / "data" if chosen is None else chosen).absolute()
+
+
+def _cache() -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

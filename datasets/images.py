@@ -1,0 +1,305 @@
+"""Images fed one pixel a time step, to be named after the last one: 8x8 digits, MNIST, MNIST in a permuted order.
+
+Legend of shapes: T pixels of an image, which are the time steps, B sequences side by side, N images of a split.
+
+The training file gives the splits `train` and `valid`: its last part is held out from training, unless the option
+`valid` is `test`. Batches of `train` go through it epoch after epoch, each in an order of its own that follows from the
+seed and the number of the epoch alone; a batch may begin in one epoch and end in the next. Batches of `valid` and
+`test` go through the images in the order of the file and begin anew after the last one.
+
+Source: Le, Jaitly & Hinton 2015, A simple way to initialize recurrent networks of rectified linear units (the task and
+the permuted one); Manchev & Spratling 2020, section 3.3, and their released code (`scale` unit, `shuffle` false,
+`valid` test, a random `train_size` of 10,000); Kag & Saligrama 2021, released code (`scale` standard).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from datasets import idx
+from datasets.common import Ids, check_batch, classification_scores, floating
+from datasets.folders import data_folder
+from datasets.idx import Bytes
+from datasets.task import Batch, Split, Task
+from minigrad.errors import InputError
+from minigrad.rng import stream
+
+A = TypeVar("A", bound=np.ndarray[Any, Any])
+
+CLASSES = 10
+
+PERMUTATION_SEED = 2015
+"""The order of the pixels of `mnist-permuted` follows from this number, never from the seed of a run."""
+
+
+class Images(NamedTuple):
+    """Images with their classes, read only."""
+
+    pixels: Bytes
+    """[N, T]."""
+    labels: Ids
+    """[N], 0..9."""
+
+    def part(self, rows: slice) -> Images:
+        """Some of them."""
+        return Images(self.pixels[rows], self.labels[rows])
+
+
+class Files(NamedTuple):
+    """What a task is given: all images that may be trained on, and those that may not."""
+
+    train: Images
+    test: Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels(ABC):
+    """What the tasks of this family share; inputs [T, B, 1], y ids [B] in 0..9."""
+
+    train_size: int | None = None
+    """Train on so many images, drawn at random by the seed (None: on all)."""
+    shuffle: bool = True
+    """Whether every epoch has an order of its own, or that of the file (as in the released code)."""
+    valid: Literal["held-out", "test"] = "held-out"
+    """What checks look at: `held-out`, the last part of the training file, which is not trained on then, or `test`, the
+    test images (as in the released code: the published accuracies are maxima over these checks)."""
+    scale: Literal["unit", "standard"] = "unit"
+    """Inputs: `unit`, from 0 to 1, or `standard`, mean 0 and variance 1 over the training images."""
+
+    input_size: ClassVar[int] = 1
+    output_size: ClassVar[int] = CLASSES
+    tokens: ClassVar[bool] = False
+    loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
+    loss_at: ClassVar[Literal["last", "every"]] = "last"
+    solved_below: ClassVar[float] = 0.0
+    """Never: training ends with its budget or its patience."""
+
+    name: ClassVar[str]
+    length: ClassVar[int]
+    brightest: ClassVar[int]
+    """The largest value of a pixel."""
+    mean: ClassVar[float]
+    """Of a pixel of the training images, from 0 to 1."""
+    std: ClassVar[float]
+    """Standard deviation around it."""
+    parts: ClassVar[int]
+    """One part in so many of the training file can be held out."""
+    commonest: ClassVar[float]
+    """Fraction of the test images that belong to the most frequent class."""
+
+    def __post_init__(self) -> None:
+        size = self.train_size
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            raise InputError(f"train_size must be none or a whole number and at least 1, got {size!r}")
+        if not isinstance(self.shuffle, bool):
+            raise InputError(f"shuffle must be true or false, got {self.shuffle!r}")
+        if self.valid not in ("held-out", "test"):
+            raise InputError(f"valid must be held-out or test, got {self.valid!r}")
+        if self.scale not in ("unit", "standard"):
+            raise InputError(f"scale must be unit or standard, got {self.scale!r}")
+
+    @abstractmethod
+    def files(self) -> Files:
+        """All images, read once in a process."""
+
+    def in_order(self, pixels: Bytes) -> Bytes:
+        """The pixels of images [B, T] in the order in which they are fed."""
+        return pixels
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """On the test images: always the most frequent class."""
+        return {"error": 1 - self.commonest}
+
+    def size_of(self, split: Split) -> int:
+        """Images of a split, those of an epoch for `train`.
+
+        Raises:
+            InputError: if the files are missing or damaged, or hold fewer images than are to be trained on.
+        """
+        there = len(self._images(split).labels)
+        if split != "train" or self.train_size is None:
+            return there
+        if self.train_size > there:
+            raise InputError(f"train_size is {self.train_size:,}, but {self.name} has {there:,} images to train on")
+        return self.train_size
+
+    def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
+        """See `datasets.task.Task.batch`; x [T, B, 1], y ids [B].
+
+        Raises:
+            InputError: if there can be no such batch, or as `size_of`.
+        """
+        check_batch(split, index, size)
+        images, rows = self._images(split), self._rows(seed, split, index * size, size)
+        values = self._values(dtype)[self.in_order(images.pixels[rows])]
+        return Batch(np.ascontiguousarray(values.T)[..., None], images.labels[rows], index=index)
+
+    def scores(self, output: Any, y: Any) -> dict[str, float]:
+        """`error`: fraction of images whose largest output [B, 10] is not at y [B]."""
+        return classification_scores(output, y)
+
+    def _images(self, split: Split) -> Images:
+        """The images that a split is taken from."""
+        files = self.files()
+        if split == "test" or (split == "valid" and self.valid == "test"):
+            return files.test
+        if self.valid == "test":
+            return files.train
+        kept = len(files.train.labels) - len(files.train.labels) // self.parts
+        return files.train.part(slice(kept) if split == "train" else slice(kept, None))
+
+    def _rows(self, seed: int, split: Split, start: int, size: int) -> Ids:
+        """Which images stand at the places `start`, `start + 1`, ... of a split without end, `size` numbers."""
+        n = self.size_of(split)
+        if split != "train":
+            return np.arange(start, start + size) % n
+        first, last = start // n, (start + size - 1) // n
+        epochs = [_order(seed, epoch, n) if self.shuffle else np.arange(n) for epoch in range(first, last + 1)]
+        places = np.concatenate(epochs)[start - first * n :][:size]
+        return places if self.train_size is None else _subset(seed, len(self._images(split).labels), n)[places]
+
+    def _values(self, dtype: str) -> Any:
+        """The input for each value of a pixel, [brightest + 1]."""
+        unit = np.arange(self.brightest + 1) / self.brightest
+        return (unit if self.scale == "unit" else (unit - self.mean) / self.std).astype(floating(dtype))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(Pixels):
+    """Handwritten digits of 8x8 pixels, one a step; they ship with the project.
+
+    1,797 images, pixels 0..16. The first 1,200 of the file are the training file, of which the last 200 can be held out
+    for validation; the last 597 are the test images.
+
+    Source: E. Alpaydin, C. Kaynak 1998, Optical Recognition of Handwritten Digits, as distributed with scikit-learn.
+    """
+
+    name: ClassVar[str] = "digits-pixels"
+    length: ClassVar[int] = 64
+    brightest: ClassVar[int] = 16
+    mean: ClassVar[float] = 0.306966796875
+    std: ClassVar[float] = 0.376395870642353
+    parts: ClassVar[int] = 6
+    commonest: ClassVar[float] = 62 / 597
+
+    def files(self) -> Files:
+        """See `Pixels.files`."""
+        return _digits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mnist(Pixels):
+    """MNIST, handwritten digits of 28x28 pixels, one a step, row by row.
+
+    The last twelfth of the training images can be held out, 5,000 of 60,000; there are 10,000 test images. Looked for
+    under the names they are published by, gzipped or not, in the folder `mnist` of `data_dir`.
+    """
+
+    data_dir: Path | None = None
+    """Folder of downloaded data; None: the user's cache folder."""
+
+    name: ClassVar[str] = "mnist-pixels"
+    length: ClassVar[int] = 28 * 28
+    brightest: ClassVar[int] = 255
+    mean: ClassVar[float] = 0.1307
+    std: ClassVar[float] = 0.3081
+    parts: ClassVar[int] = 12
+    commonest: ClassVar[float] = 0.1135
+
+    def files(self) -> Files:
+        """See `Pixels.files`."""
+        return _mnist(data_folder(self.data_dir) / "mnist")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PermutedMnist(Mnist):
+    """MNIST, one pixel a step, in one random order that is the same for all images, splits and seeds."""
+
+    name: ClassVar[str] = "mnist-permuted"
+
+    def in_order(self, pixels: Bytes) -> Bytes:
+        """Step t is given pixel `permutation()[t]`."""
+        return pixels[:, permutation()]
+
+
+TASKS: dict[str, Callable[..., Task]] = {kind.name: kind for kind in (Digits, Mnist, PermutedMnist)}
+"""The tasks of this family by their names on the command line."""
+
+
+@cache
+def permutation() -> Ids:
+    """The order of the pixels of `mnist-permuted`, [784], read only.
+
+    Made of the raw bits of the generator, which no version of NumPy changes.
+    """
+    raw = stream(PERMUTATION_SEED, PermutedMnist.name).bit_generator.random_raw(PermutedMnist.length)
+    return _frozen(np.argsort(raw, kind="stable"))
+
+
+# --- which image comes when ---
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, n: int) -> Ids:
+    """The order of n images in an epoch; kept for some, since a batch needs some numbers of thousands."""
+    return _frozen(stream(seed, "task", "images", "epoch", n, epoch).permutation(n))
+
+
+@lru_cache(maxsize=4)
+def _subset(seed: int, n: int, size: int) -> Ids:
+    """`size` of n images, drawn at random, in the order of the file."""
+    return _frozen(np.sort(stream(seed, "task", "images", "subset", n).permutation(n)[:size]))
+
+
+# --- files ---
+
+
+@cache
+def _digits() -> Files:
+    path = Path(__file__).parent / "files" / "digits.csv.gz"
+    rows = np.array([line.split(",") for line in idx.contents(path).decode().splitlines()], np.uint8)
+    images = Images(_frozen(rows[:, :-1].copy()), _frozen(rows[:, -1].astype(np.int64)))
+    return Files(images.part(slice(1_200)), images.part(slice(1_200, None)))
+
+
+@lru_cache(maxsize=2)
+def _mnist(folder: Path) -> Files:
+    """The files of a folder; an error is not kept, so a file that has been mended is read again."""
+    return Files(_read(folder, "train"), _read(folder, "t10k"))
+
+
+def _read(folder: Path, half: str) -> Images:
+    """The images of two files.
+
+    Raises:
+        InputError: if a file is missing or damaged, or does not hold 28x28 images or classes 0..9, as many.
+    """
+    kinds = {1: "labels", 3: "images"}
+    image_file, label_file = (idx.find(folder, f"{half}-{kinds[n]}-idx{n}-ubyte") for n in (3, 1))
+    images, labels = idx.read(image_file, kinds, 3), idx.read(label_file, kinds, 1)
+    if images.shape[1:] != (28, 28):
+        found = " x ".join(map(str, images.shape[1:]))
+        raise InputError(f"{image_file} holds images of {found} pixels, not 28 x 28: use files of MNIST's format")
+    if len(images) != len(labels):
+        raise InputError(
+            f"{image_file} holds {len(images):,} images and {label_file} {len(labels):,} labels: use two that belong "
+            "together"
+        )
+    if not len(images):
+        raise InputError(f"{image_file} holds no images: use another file")
+    if labels.max() >= CLASSES:
+        raise idx.damaged(label_file, f"it holds the label {labels.max()}, the largest possible is 9")
+    return Images(images.reshape(len(images), -1), _frozen(labels.astype(np.int64)))
+
+
+def _frozen(array: A) -> A:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,109 @@
+"""The tasks by name. Adding a family is a module with a dict TASKS, and its names in the table below.
+
+A task's class is a frozen dataclass. Its fields are the options of the task, but for two that come from elsewhere:
+`length`, which a task that has one length only holds as a constant of the class, and `data_dir`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from datasets.task import Task
+from minigrad.errors import InputError
+
+_HOMES = {
+    "temporal": "synthetic",
+    "temporal3": "synthetic",
+    "adding": "synthetic",
+    "permutation": "synthetic",
+    "adding-sum": "synthetic",
+    "digits-pixels": "images",
+    "mnist-pixels": "images",
+    "mnist-permuted": "images",
+}
+
+_ELSEWHERE = {"length": "--length", "data_dir": "--data-dir"}
+"""Fields that are no options of a task, and the flags that set them."""
+
+
+def names() -> list[str]:
+    """The names of all tasks."""
+    return list(_HOMES)
+
+
+def kind(name: str) -> Any:
+    """The class of the task of a name; its docstring begins with a summary.
+
+    Raises:
+        InputError: for an unknown name; says what is close, or what there is.
+    """
+    if name not in _HOMES:
+        close = get_close_matches(name, _HOMES)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(_HOMES)}"
+        raise InputError(f"unknown task {name!r}: {hint}")
+    return import_module(f"datasets.{_HOMES[name]}").TASKS[name]
+
+
+def make(name: str, length: int | None = None, data_dir: Path | None = None, /, **options: Any) -> Task:
+    """The task of a name.
+
+    Args:
+        name: one of `names`.
+        length: time steps (None: the task's own).
+        data_dir: folder of downloaded data (None: the user's cache folder); only tasks that read such data look at it.
+        options: fields of the task's class, as they are or as words of a command line: jitter=False, jitter="false".
+
+    Raises:
+        InputError: for an unknown name or option, an option or a length that is impossible.
+    """
+    made = kind(name)
+    hints = get_type_hints(made)
+    known = [field.name for field in fields(made)]
+    _check_options(name, options, [option for option in known if option not in _ELSEWHERE])
+    values = {option: _read(option, value, hints[option]) for option, value in options.items()}
+    if "data_dir" in known:
+        values["data_dir"] = data_dir
+    if "length" in known and length is not None:
+        values["length"] = length
+    task: Task = made(**values)
+    if length is not None and length != task.length:
+        raise InputError(f"task {name} has {task.length} time steps: leave the length out, {length} is impossible")
+    return task
+
+
+def _check_options(name: str, given: dict[str, Any], known: list[str]) -> None:
+    for option in sorted(given.keys() - set(known)):
+        if flag := _ELSEWHERE.get(option):
+            raise InputError(f"{option} is no option of task {name}: use {flag}")
+        close = get_close_matches(option, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
+        raise InputError(f"task {name} has no option {option}: {hint}")
+
+
+def _read(option: str, value: Any, hint: Any) -> Any:
+    """An option in the type of its field, where it is still a word; the class judges the value."""
+    if not isinstance(value, str):
+        return value
+    if hint is bool:
+        return _truth(option, value)
+    if NoneType in get_args(hint) and value.lower() == "none":
+        return None
+    return _whole(option, value) if int in (hint, *get_args(hint)) else value
+
+
+def _truth(option: str, word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise InputError(f"{option} must be true or false, got {word!r}")
+    return word.lower() == "true"
+
+
+def _whole(option: str, word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise InputError(f"{option} must be a whole number, got {word!r}") from None

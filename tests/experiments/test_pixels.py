@@ -1,0 +1,82 @@
+"""Runs on images: the length is the task's own, checks and evaluation look at all images, networks learn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import build, loop
+from experiments.evaluate import evaluate
+from experiments.result import Result
+from experiments.settings import Settings
+from minigrad.errors import InputError
+
+
+def train(folder: Path, method: str = "bptt", config: Any = None, **changes: Any) -> Result:
+    values: dict[str, Any] = {
+        "task": "digits-pixels",
+        "hidden": 16,
+        "max_iterations": 20,
+        "validate_every": 10,
+        "runs_dir": folder,
+    }
+    return loop.train(Settings(**values | changes), method, config, loop.Quiet(), draw=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("bptt", {}),
+        ("bptt", {"cell": "lstm", "task_options": {"scale": "standard", "train_size": "100"}}),
+        ("bptt", {"activation": "relu", "init": "identity"}),
+        ("tptt", {"task_options": {"shuffle": "false", "valid": "test"}}),
+        ("tptt", {"activation": "relu"}),
+        ("tptthx", {}),
+    ],
+)
+def test_methods_train_on_images(tmp_path: Path, method: str, changes: dict[str, Any]) -> None:
+    done = train(tmp_path, method, **changes)
+    assert (done.status, done.iterations) == ("budget", 20)
+    assert done.metric.keys() == {"error"}
+    settings = json.loads((done.run / "config.json").read_text())["settings"]
+    assert settings["length"] == 64
+    assert done.run.name == f"{method}-digits-pixels-64-1234-1"
+    errors = [json.loads(line).get("error") for line in (done.run / "metrics.jsonl").read_text().splitlines()]
+    checked = 597 if changes.get("task_options", {}).get("valid") == "test" else 200
+    for error in (e for e in errors if e is not None):
+        assert error * checked == pytest.approx(round(error * checked))
+
+
+def test_evaluation_covers_the_test_images_once_and_knows_one_length(tmp_path: Path) -> None:
+    done = train(tmp_path)
+    answer = evaluate(done.run)
+    assert (answer["sequences"], answer["length"], answer["chance"]) == (597, 64, {"error": 1 - 62 / 597})
+    assert answer["error"] * 597 == pytest.approx(round(answer["error"] * 597))
+    assert evaluate(done.run, split="valid")["sequences"] == 200
+    assert evaluate(done.run, size=50)["sequences"] == 50
+    assert evaluate(done.run, length=64) == answer
+    with pytest.raises(InputError, match="digits-pixels has 64 time steps"):
+        evaluate(done.run, length=60)
+
+
+def test_a_network_learns_the_digits(tmp_path: Path) -> None:
+    config = {"optimizer": "adam", "lr": 0.01, "clip": 1.0}
+    done = train(tmp_path, "bptt", config, cell="gru", hidden=32, batch_size=32, max_iterations=300, validate_every=100)
+    assert done.error is not None
+    assert done.error < 0.6  # a constant: 0.9
+
+
+def test_the_length_of_a_run_is_that_of_its_task() -> None:
+    for changes, length in (({}, 60), ({"length": 30}, 30), ({"task": "digits-pixels"}, 64), ({"task": "adding"}, 60)):
+        parts = build.assemble(Settings(**changes), "bptt")  # type: ignore[arg-type]
+        assert parts.settings.length == parts.task.length == length
+    with pytest.raises(InputError, match="length must be at least 1"):
+        Settings(length=0)
+
+
+def test_data_are_looked_for_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no file .*train-images"):
+        build.assemble(Settings(task="mnist-permuted", data_dir=tmp_path), "bptt")
