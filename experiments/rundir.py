@@ -88,6 +88,14 @@ class Run:
             path.unlink(missing_ok=True)
 
 
+class InUse(RunError):
+    """Another process writes in a folder."""
+
+    def __init__(self, folder: Path, holder: str) -> None:
+        super().__init__(f"{folder} is in use by process {holder}: wait until it ends, or stop it")
+        self.holder = int(holder) if holder.isdecimal() else None
+
+
 class Lock:
     """The right to write in a run directory, held until it is released or the process ends, however it ends."""
 
@@ -108,8 +116,13 @@ class Lock:
             holder = os.read(self._file, 20).decode(errors="replace")
             os.close(self._file)
             if isinstance(error, BlockingIOError):
-                raise RunError(f"{folder} is in use by process {holder}: wait until it ends, or stop it") from None
+                raise InUse(folder, holder) from None
             raise
+
+    @property
+    def file(self) -> int:
+        """Number of the open file: a child process that inherits it holds the lock as well."""
+        return self._file
 
     def __enter__(self) -> Lock:
         return self

@@ -34,9 +34,8 @@ class Job:
     def key(self) -> str:
         """What distinguishes runs: method, Config and Settings, wherever they lie and however far they are."""
         settings = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in PLACES}
-        return json.dumps(
-            record.plain({"method": self.method, "config": self.config, "settings": settings}), sort_keys=True
-        )
+        what = {"method": self.method, "config": self.config, "settings": settings}
+        return json.dumps(record.plain(what), sort_keys=True)
 
     @property
     def label(self) -> str:

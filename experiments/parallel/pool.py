@@ -12,6 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from experiments.errors import RunError
 from experiments.parallel.job import Chain, Job
 from experiments.parallel.store import Store
 from experiments.result import Result
-from experiments.rundir import Lock
+from experiments.rundir import InUse, Lock
 from minigrad.errors import InputError
 
 K = TypeVar("K")
@@ -49,7 +50,7 @@ class Watcher(Protocol):
 class _Worker:
     """A process and the thread that reads what it says."""
 
-    def __init__(self, number: int, events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]]) -> None:
+    def __init__(self, number: int, events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]], lock: Lock) -> None:
         self.number = number
         threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINIGRAD_THREADS"), "1")
         self.process = subprocess.Popen(
@@ -60,6 +61,7 @@ class _Worker:
             errors="replace",
             cwd=ROOT,
             env={**os.environ, **threads},
+            pass_fds=(lock.file,),
             start_new_session=True,  # Ctrl-C is for the parent, which lets the workers finish their checkpoints
         )
         self._events = events
@@ -151,8 +153,12 @@ def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watch
         _advance(course, store, _begun(key, chain, course))
     if not course.ready:
         return course.outcomes, course.failures
-    with _alone(store.folder):
-        _compute(course, store, min(workers, len(course.ready)), watcher)
+    with _alone(store.folder, watcher) as lock:
+        store.look()  # what another call finished meanwhile
+        open_chains, course.ready = course.ready, deque()
+        for at in open_chains:
+            _advance(course, store, at)
+        _compute(course, store, min(workers, len(course.ready)), watcher, lock)
     return course.outcomes, course.failures
 
 
@@ -200,20 +206,41 @@ def _advance(course: _Course[K], store: Store, at: _Open[K] | None, done: Result
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder: two that compute the same at the same time would do it twice."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder)
-    except RunError:
-        raise
-    except OSError as error:
-        raise RunError(f"cannot write in {folder} ({error.strerror}): use another --runs-dir") from error
+def _alone(folder: Path, watcher: Watcher) -> Iterator[Lock]:
+    """Hold the folder: two that compute the same at the same time would do it twice.
+
+    Workers hold it too, so that one that outlives its parent for a moment has written its checkpoint before anybody
+    looks for it.
+    """
+    deadline, told = time.monotonic() + GRACE, False
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = Lock(folder)
+            break
+        except InUse as error:
+            if _alive(error.holder) or time.monotonic() > deadline:
+                raise
+            if not told:
+                watcher.note("waiting for the workers of a call that was killed to write their checkpoints")
+            told = True
+            time.sleep(0.1)
+        except OSError as error:
+            raise RunError(f"cannot write in {folder} ({error.strerror}): use another --runs-dir") from error
     with lock:
-        yield
+        yield lock
 
 
-def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher) -> None:
+def _alive(process: int | None) -> bool:
+    """Whether a process exists."""
+    try:
+        os.kill(process or 0, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
+
+
+def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher, lock: Lock) -> None:
     """Keep `count` workers busy until no chain is left."""
     events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
     workers: dict[int, _Worker] = {}
@@ -222,7 +249,7 @@ def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher) -> 
             for number in range(count):
                 if course.ready and number not in course.busy:
                     if number not in workers:
-                        workers[number] = _Worker(number, events)
+                        workers[number] = _Worker(number, events, lock)
                     _assign(course, store, workers[number])
             if not course.busy:
                 return

@@ -22,8 +22,12 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Look through a folder, which need not exist."""
         self.folder = folder
+        self.look()
+
+    def look(self) -> None:
+        """Look through the folder again."""
         self._runs: dict[str, list[Run]] = {}
-        for config in sorted(folder.glob("[!.]*/config.json")):
+        for config in sorted(self.folder.glob("[!.]*/config.json")):
             self.add(config.parent)
 
     def add(self, path: Path) -> None:
