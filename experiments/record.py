@@ -8,9 +8,10 @@ import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from experiments.errors import RunError
+from experiments.settings import type_hints
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ def load(kind: type[T], values: Any, where: str, remedy: str = "restore the file
     """
     if not isinstance(values, Mapping):
         raise RunError(f"{where} must be a JSON object, got {type(values).__name__}: {remedy}")
-    hints = get_type_hints(kind)
+    hints = type_hints(kind)
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     fitted = {}
     for name, value in values.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -12,6 +13,12 @@ from minigrad.errors import InputError
 
 MOST = 2**53
 """Largest whole number that JSON readers everywhere keep exactly."""
+
+
+@cache
+def type_hints(kind: type[Any]) -> dict[str, Any]:
+    """Types of the fields of a dataclass, looked up once."""
+    return get_type_hints(kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +70,7 @@ class Settings:
     """Folder of downloaded data; None: the user's cache folder."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = type_hints(type(self))
         for entry in fields(self):
             value, hint = getattr(self, entry.name), hints[entry.name]
             if get_origin(hint) is Literal:

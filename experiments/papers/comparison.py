@@ -65,6 +65,8 @@ class Verdict:
 
     claim: Claim
     rows: dict[str, Literal["holds", "does not hold", "no clear difference", "not computed"]]
+    seeds: int
+    """Fewest seeds of a cell that was computed."""
 
     @property
     def sentence(self) -> str:
@@ -73,7 +75,8 @@ class Verdict:
         for row, status in self.rows.items():
             by.setdefault(status, []).append(row)
         order = ("holds", "does not hold", "no clear difference", "not computed")
-        return "; ".join(f"{status}: {', '.join(by[status])}" for status in order if status in by)
+        said = "; ".join(f"{status}: {', '.join(by[status])}" for status in order if status in by)
+        return f"{said} (one seed)" if self.seeds == 1 else said
 
 
 def summarise(entry: Entry, preset: Preset, measured: Mapping[Cell, Measured]) -> list[Summary]:
@@ -153,7 +156,9 @@ def judge(entry: Entry, summaries: list[Summary]) -> list[Verdict]:
     verdicts = []
     for claim in entry.claims:
         rows = {s.row: _compare(claim, found, s.row) for s in summaries if claim.rows is None or s.row in claim.rows}
-        verdicts.append(Verdict(claim, {row: status for row, status in rows.items() if status is not None}))
+        sides = [s.seeds for s in summaries if s.entrant in (claim.more, claim.less) and s.row in rows and s.wanted > 1]
+        known = {row: status for row, status in rows.items() if status is not None}
+        verdicts.append(Verdict(claim, known, min(filter(None, sides), default=1)))
     return verdicts
 
 

@@ -131,6 +131,7 @@ def test_a_claim_holds_where_the_ranges_of_the_seeds_do_not_overlap(
     (verdict,) = comparison.judge(given, comparison.summarise(given, given.preset("quick"), found))
     assert verdict.rows == {"temporal": says}  # the control takes no part in the other row
     assert verdict.sentence == f"{says}: temporal"
+    assert verdict.seeds == 3
 
 
 def test_a_control_stopped_by_its_budget_refutes_nothing_and_supports_nothing() -> None:
