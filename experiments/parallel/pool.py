@@ -158,7 +158,11 @@ def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watch
         open_chains, course.ready = course.ready, deque()
         for at in open_chains:
             _advance(course, store, at)
-        _compute(course, store, min(workers, len(course.ready)), watcher, lock)
+        try:
+            _compute(course, store, min(workers, len(course.ready)), watcher, lock)
+        except KeyboardInterrupt:
+            watcher.note("stopped, each run with a checkpoint: the same command goes on from there")
+            raise
     return course.outcomes, course.failures
 
 
@@ -247,10 +251,10 @@ def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher, loc
     try:
         while True:
             for number in range(count):
-                if course.ready and number not in course.busy:
+                if number not in course.busy and (at := _next(course, store)) is not None:
                     if number not in workers:
                         workers[number] = _Worker(number, events, lock)
-                    _assign(course, store, workers[number])
+                    _assign(course, store, workers[number], at)
             if not course.busy:
                 return
             number, event = events.get()
@@ -266,9 +270,25 @@ def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher, loc
             worker.wait()
 
 
-def _assign(course: _Course[K], store: Store, worker: _Worker) -> None:
-    """Give a worker the next job."""
-    at = course.ready.popleft()
+def _next(course: _Course[K], store: Store) -> _Open[K] | None:
+    """Take the first chain whose job is to be computed and is not yet at work, as it may be for another chain."""
+    at_work = {at.job.key for at in course.busy.values()}
+    waiting: deque[_Open[K]] = deque()
+    found = None
+    while course.ready and found is None:
+        at = course.ready.popleft()
+        if at.job.key in at_work:
+            waiting.append(at)
+        elif store.result(at.job) is not None:
+            _advance(course, store, at)
+        else:
+            found = at
+    course.ready.extendleft(reversed(waiting))
+    return found
+
+
+def _assign(course: _Course[K], store: Store, worker: _Worker, at: _Open[K]) -> None:
+    """Give a worker the job of a chain."""
     course.busy[worker.number], course.said[worker.number] = at, at.job.label
     begun = store.find(at.job)
     request: dict[str, Any] = {"until": at.job.until}

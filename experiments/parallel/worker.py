@@ -28,10 +28,7 @@ EVERY = 1.0
 """Seconds between two lines about how a run goes, at least."""
 
 AGAIN = 0.1
-"""Seconds between two attempts at what is not possible yet."""
-
-PATIENCE = 60.0
-"""Seconds to wait for a run that another process still holds."""
+"""Seconds between two signals to stop."""
 
 
 class Reporting:
@@ -78,9 +75,7 @@ def work(request: Mapping[str, Any]) -> None:
 
     try:
         if "run" in request:
-            run_dir = Path(request["run"])
-            wait_for(run_dir)
-            result = loop.resume(run_dir, Reporting(), draw=False, until=request["until"])
+            result = loop.resume(Path(request["run"]), Reporting(), draw=False, until=request["until"])
         else:
             settings = record.load(Settings, request["settings"], "settings")
             result = loop.train(
@@ -90,23 +85,6 @@ def work(request: Mapping[str, Any]) -> None:
         tell(refused=str(error) or type(error).__name__)
     else:
         tell(result=result)
-
-
-def wait_for(run_dir: Path) -> None:
-    """Until nobody holds a run, or patience ends: workers of a pool that was killed take a moment to stop."""
-    from experiments.errors import RunError
-    from experiments.rundir import Lock
-
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            Lock(run_dir).release()
-        except RunError:
-            time.sleep(AGAIN)
-        except OSError:  # going on with the run will tell of it
-            return
-        else:
-            return
 
 
 def listen(requests: queue.SimpleQueue[str]) -> None:
