@@ -130,7 +130,8 @@ def workers(asked: int | None) -> int:
     """
     if asked is not None and asked < 1:
         raise InputError(f"jobs must be at least 1, got {asked}")
-    return asked or len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return asked or cores
 
 
 def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watcher) -> tuple[dict[K, T], dict[K, str]]:

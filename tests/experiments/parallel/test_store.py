@@ -1,0 +1,95 @@
+"""Finding runs by what they compute."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments import loop
+from experiments.parallel.store import Store, job_of
+from experiments.rundir import Run
+from tests.experiments.parallel import small
+
+
+def begin(folder: Path, until: int | None = None) -> Path:
+    """A run of the small job; its directory."""
+    job = small.job(folder)
+    return loop.train(job.settings, job.method, job.config, loop.Quiet(), draw=False, until=until).run
+
+
+def test_a_run_is_found_by_its_job_wherever_it_lies(tmp_path: Path) -> None:
+    path = begin(tmp_path / "here")
+    shutil.copytree(path.parent, tmp_path / "there")
+    store, job = Store(tmp_path / "there"), small.job(tmp_path / "yonder")
+    assert store.find(job) == Run(tmp_path / "there" / path.name)
+    assert job_of(Run(path)).key == job.key
+    done = store.result(job)
+    assert done is not None
+    assert (done.run, done.iterations) == (tmp_path / "there" / path.name, 30)
+    assert store.find(small.job(tmp_path, seed=2)) is None
+    assert store.result(small.job(tmp_path, seed=2)) is None
+
+
+def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert Store(tmp_path / "none").find(small.job(tmp_path)) is None
+
+
+def test_a_finished_run_counts_before_one_that_is_begun_and_that_by_its_length(tmp_path: Path) -> None:
+    job = small.job(tmp_path)
+    further, begun = begin(tmp_path, until=20), begin(tmp_path, until=10)
+    assert Store(tmp_path).find(job) == Run(further)
+    assert Store(tmp_path).result(job) is None
+    finished = begin(tmp_path)
+    later = begin(tmp_path, until=5)
+    assert Store(tmp_path).find(job) == Run(finished)
+    assert len({further, begun, finished, later}) == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"format": 1, "method": "tptt", "config": {}}',
+        b'{"format": 99, "method": "tptt", "config": {}, "settings": {}}',
+        b'{"format": 1, "method": "of tomorrow", "config": {}, "settings": {}}',
+        b'{"format": 1, "method": "tptt", "config": {"alpha_i": [1]}, "settings": {}}',
+        b'{"format": 1, "method": "tptt", "config": {}, "settings": {"task": 5}}',
+        b'{"format": 1, "method": "tptt", "config": {}, "settings": {"of_tomorrow": true}}',
+    ],
+)
+def test_a_directory_that_cannot_be_read_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    path = begin(tmp_path, until=10)
+    for folder in (tmp_path / "foreign", tmp_path / "0"):
+        folder.mkdir()
+        (folder / "config.json").write_bytes(content)
+    (tmp_path / "a file").write_text("no run")
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a folder of that name" / "config.json").mkdir(parents=True)
+    assert Store(tmp_path).find(small.job(tmp_path)) == Run(path)
+
+
+def test_a_directory_without_its_name_yet_is_passed_over(tmp_path: Path) -> None:
+    """A run is made under a name that begins with a dot; a kill may leave it there."""
+    path = begin(tmp_path)
+    path.rename(tmp_path / f".{path.name}-123-abc.tmp")
+    assert Store(tmp_path).find(small.job(tmp_path)) is None
+
+
+def test_a_damaged_result_is_none(tmp_path: Path) -> None:
+    path = begin(tmp_path)
+    Run(path).result.write_text("{")
+    assert Store(tmp_path).result(small.job(tmp_path)) is None
+
+
+def test_what_is_added_later_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = begin(tmp_path)
+    store.add(path)
+    store.add(tmp_path / "none")
+    assert store.find(replace(small.job(tmp_path), until=5)) == Run(path)
