@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from experiments.display import duration
 from experiments.exits import FAILED, FINISHED, one_line
@@ -90,11 +90,13 @@ def _machine() -> Iterator[Finding]:
 
 def _kernels() -> Iterator[Finding]:
     """Every fused kernel on a small random case beside its reference, in both precisions."""
+    from minigrad.kernels.cases import CASES
+
     wanted = os.environ.get("MINIGRAD_KERNELS", "")
     known = wanted in ("", "auto", "reference", "fused")
     yield Finding("MINIGRAD_KERNELS", "ok" if known else "FAILED", wanted or "not set: auto")
     print("compiling the kernels, which takes a while the first time ...", file=sys.stderr, flush=True)
-    for name in _CASES:
+    for name in CASES:
         start = time.perf_counter()
         gap = max(_gap(name, dtype) for dtype in ("float32", "float64"))
         seconds = duration(time.perf_counter() - start)
@@ -106,104 +108,14 @@ def _gap(name: str, dtype: str) -> float:
     """Largest difference of the two twins of a kernel, in units of the tolerance, 1,000 roundings."""
     import numpy as np
 
+    from minigrad.kernels.cases import CASES
+
     outcomes = []
     for twin in ("reference", "fused"):
         rng = np.random.default_rng(0)
-        outcomes.append(_CASES[name](lambda *shape, rng=rng: rng.normal(0, 0.3, shape).astype(dtype), twin))
+        outcomes.append(CASES[name](lambda *shape, rng=rng: rng.normal(0, 0.3, shape).astype(dtype), twin))
     differences = [np.max(np.abs(a - b)) for a, b in zip(*outcomes, strict=True)]
     return float(np.max(differences) / (1_000 * np.finfo(dtype).eps))  # NaN stays NaN
-
-
-T, B, D, H = 7, 3, 4, 17
-"""The small case that every kernel is tried on: steps, rows, input size, hidden units."""
-
-Draw = Callable[..., Any]
-
-
-def _srn(draw: Draw, twin: Any) -> list[Any]:
-    from minigrad.kernels import srn
-
-    x, h0, W_xh, W_hh, b_h = draw(T, B, D), draw(B, H), draw(D, H), draw(H, H), draw(H)
-    h = srn.forward(x, h0, W_xh, W_hh, b_h, "tanh", twin)
-    return [h, *srn.backward(draw(T, B, H), x, h, h0, W_xh, W_hh, "tanh", twin)]
-
-
-def _lstm(draw: Draw, twin: Any) -> list[Any]:
-    from minigrad.kernels import lstm
-
-    x, s0, W_xh, W_hh, b_h = draw(T, B, D), draw(B, 2 * H), draw(D, 4 * H), draw(H, 4 * H), draw(4 * H)
-    s, gates = lstm.forward(x, s0, W_xh, W_hh, b_h, twin)
-    return [s, gates, *lstm.backward(draw(T, B, 2 * H), x, s, s0, gates, W_xh, W_hh, twin)]
-
-
-def _gru(draw: Draw, twin: Any) -> list[Any]:
-    from minigrad.kernels import gru
-
-    x, h0, W_xh, W_hh, b = draw(T, B, D), draw(B, H), draw(D, 3 * H), draw(H, 3 * H), draw(3 * H)
-    h, gates = gru.forward(x, h0, W_xh, W_hh, b, draw(3 * H), twin)
-    return [h, gates, *gru.backward(draw(T, B, H), x, h, h0, gates, W_xh, W_hh, twin)]
-
-
-def _antisymmetric(draw: Draw, twin: Any) -> list[Any]:
-    from minigrad.kernels import antisymmetric
-
-    x, h0, W_xh, W_hh, b_h = draw(T, B, D), draw(B, H), draw(D, 2 * H), draw(H, H), draw(2 * H)
-    h, gates = antisymmetric.forward(x, h0, W_xh, W_hh, b_h, 0.1, 0.01, twin)
-    return [h, gates, *antisymmetric.backward(draw(T, B, H), x, h, h0, gates, W_xh, W_hh, 0.1, 0.01, twin)]
-
-
-def _target(draw: Draw, twin: Any) -> list[Any]:
-    from minigrad.kernels import target
-
-    x, h, target_T, W_xh, V_hh, c_h = draw(T, B, D), draw(T, B, H), draw(B, H), draw(D, H), draw(H, H), draw(H)
-    return [target.targets(x, h, target_T, W_xh, V_hh, c_h, "tanh", twin)]
-
-
-def _local(draw: Draw, twin: Any) -> list[Any]:
-    from minigrad.kernels import local
-
-    x, h, y, W_xh, W_hh, b_h = draw(T, B, D), draw(T, B, H), draw(T, B, H), draw(D, H), draw(H, H), draw(H)
-    loss, gradients = local.loss(x, h, y, None, W_xh, W_hh, b_h, "tanh", twin)
-    return [loss, *gradients]
-
-
-def _readout(draw: Draw, twin: Any) -> list[Any]:
-    import numpy as np
-
-    from minigrad.kernels import readout
-
-    h, W, b, y = draw(B, H), draw(H, T), draw(T), np.arange(B)
-    return [readout.forward(h, W, b, y, twin)[0]]
-
-
-def _scatter(draw: Draw, twin: Any) -> list[Any]:
-    import numpy as np
-
-    from minigrad.kernels import scatter
-
-    return [scatter.scatter_add((B, H), np.arange(T) % B, draw(T, H), twin)]
-
-
-def _updates(draw: Draw, twin: Any) -> list[Any]:
-    from minigrad.kernels import updates
-
-    g, m, v = draw(H, H), draw(H, H), draw(H, H) ** 2
-    numbers = -0.001, 0.9, 0.1, 0.999, 0.001, 0.5, 1e-8
-    return [*updates.update(updates.adam, (g, m, v), numbers, twin), updates.squares(g, twin)]
-
-
-_CASES: dict[str, Callable[[Draw, Any], list[Any]]] = {
-    "srn": _srn,
-    "lstm": _lstm,
-    "gru": _gru,
-    "antisymmetric": _antisymmetric,
-    "target": _target,
-    "local": _local,
-    "readout": _readout,
-    "scatter": _scatter,
-    "updates": _updates,
-}
-"""What both twins of a kernel make of the small case."""
 
 
 def _gpu() -> Iterator[Finding]:

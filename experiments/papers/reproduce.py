@@ -135,11 +135,13 @@ def _draw(found: Reproduced, request: Request) -> Path | None:
     """The figure of a table; None where there is nothing to show, or no matplotlib."""
     if not found.measured:
         return None
-    try:
-        from experiments.papers import figures
+    from experiments.papers import figures
 
+    try:
         data = figures.draw(found.entry, found.preset, found.measured)
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
         print("no figure: it needs matplotlib, pip install '.[lab]'", file=sys.stderr)
         return None
     folder = request.out or request.runs_dir

@@ -19,7 +19,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def is_prepared(kernel: str, dtype: Any) -> bool:
     """Whether a fused kernel lies compiled on disk; quick, and without importing Numba.
 
     Args:
-        kernel: a name in FIRST_CALLS.
+        kernel: a name in CASES of `minigrad.kernels.cases`.
         dtype: float32 or float64, as a name or a NumPy dtype.
 
     Raises:
@@ -53,7 +53,7 @@ def prepare(kernel: str, dtype: Any) -> None:
     Several processes may call this at once: one compiles, the others wait and load.
 
     Args:
-        kernel: a name in FIRST_CALLS.
+        kernel: a name in CASES of `minigrad.kernels.cases`.
         dtype: float32 or float64, as a name or a NumPy dtype.
 
     Raises:
@@ -68,7 +68,7 @@ def prepare(kernel: str, dtype: Any) -> None:
             _discard_stale()
         _ready.add(key)  # the kernel that runs now must not ask for itself again
         try:
-            FIRST_CALLS[kernel](*_smallest(key[1]))
+            _compile(*key)
         except BaseException:
             _ready.discard(key)
             raise
@@ -84,95 +84,11 @@ def _name(dtype: Any) -> str:
     return name
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# The first call: Numba compiles at a call, so every kernel has one on the smallest arrays
+def _compile(kernel: str, dtype: str) -> None:
+    """Call a kernel, since Numba compiles at a call; what lies on disk is loaded."""
+    from minigrad.kernels.cases import CASES  # the kernels, which import this module
 
-
-def _smallest(name: str) -> tuple[Any, Any, Any]:
-    """A sequence [2, 1, n], a matrix [m, n] and a vector [n] of zeros, by their sizes."""
-    return (
-        lambda n=1: np.zeros((2, 1, n), name),
-        lambda m=1, n=1: np.zeros((m, n), name),
-        lambda n=1: np.zeros(n, name),
-    )
-
-
-def _srn(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import srn
-
-    h = srn.forward(a(), m(), m(), m(), v(), "tanh", "fused")
-    srn.backward(h, a(), h, m(), m(), m(), "tanh", "fused")
-
-
-def _lstm(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import lstm
-
-    s, gates = lstm.forward(a(), m(1, 2), m(1, 4), m(1, 4), v(4), "fused")
-    lstm.backward(s, a(), s, m(1, 2), gates, m(1, 4), m(1, 4), "fused")
-
-
-def _gru(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import gru
-
-    h, gates = gru.forward(a(), m(), m(1, 3), m(1, 3), v(3), v(3), "fused")
-    gru.backward(h, a(), h, m(), gates, m(1, 3), m(1, 3), "fused")
-
-
-def _antisymmetric(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import antisymmetric
-
-    h, gates = antisymmetric.forward(a(), m(), m(1, 2), m(), v(2), 0.0, 0.0, "fused")
-    antisymmetric.backward(h, a(), h, m(), gates, m(1, 2), m(), 0.0, 0.0, "fused")
-
-
-def _target(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import target
-
-    target.targets(a(), a(), m(), m(), m(), v(), "tanh", "fused")
-
-
-def _local(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import local
-
-    local.loss(a(), a(), a(), None, m(), m(), v(), "tanh", "fused")
-
-
-def _readout(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import readout
-
-    readout.forward(m(), m(), v(), np.zeros(1, int), "fused")
-
-
-def _scatter(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import scatter
-
-    scatter.scatter_add((1, 1), np.zeros(1, int), m(), "fused")
-
-
-def _updates(a: Any, m: Any, v: Any) -> None:
-    from minigrad.kernels import updates
-
-    updates.update(updates.momentum, (v(),) * 2, (1.0,) * 2, "fused")
-    updates.update(updates.nag, (v(),) * 2, (1.0,) * 2, "fused")
-    updates.update(updates.adagrad, (v(),) * 2, (1.0,) * 2, "fused")
-    updates.update(updates.adam, (v(),) * 3, (1.0,) * 7, "fused")
-    updates.update(updates.rmsprop, (v(),) * 2, (1.0,) * 4, "fused")
-    updates.update(updates.adadelta, (v(),) * 3, (1.0,) * 3, "fused")
-    updates.squares(v(), "fused")
-
-
-FIRST_CALLS: dict[str, Callable[[Any, Any, Any], None]] = {
-    "srn": _srn,
-    "lstm": _lstm,
-    "gru": _gru,
-    "antisymmetric": _antisymmetric,
-    "target": _target,
-    "local": _local,
-    "readout": _readout,
-    "scatter": _scatter,
-    "updates": _updates,
-}
-"""Every fused kernel by its name, which is that of its module."""
+    CASES[kernel](lambda *shape: np.zeros(shape, dtype), "fused")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -222,7 +138,9 @@ def _discard_stale() -> None:
     folder = _folder()
     if folder is None or any(folder.glob(f"minigrad-{_sources()}-*.json")):
         return
-    for kernel in FIRST_CALLS:
+    from minigrad.kernels.cases import CASES
+
+    for kernel in CASES:
         for file in _index_files(kernel):
             file.unlink(missing_ok=True)
     for file in folder.glob("minigrad-*.json"):

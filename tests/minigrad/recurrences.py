@@ -15,7 +15,7 @@ import pytest
 
 from minigrad import kernels
 from minigrad.kernels import antisymmetric, gru, local, lstm, srn, target
-from minigrad.kernels.cache import FIRST_CALLS
+from minigrad.kernels.cases import CASES
 
 Arrays = dict[str, Any]
 """Arrays by name."""
@@ -204,6 +204,6 @@ def record_calls(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         called.add(kernel)
         kernels.prepare(kernel, dtype)
 
-    for kernel in FIRST_CALLS:
+    for kernel in CASES:
         monkeypatch.setattr(import_module(f"minigrad.kernels.fused.{kernel}"), "prepare", prepare)
     return called

@@ -14,6 +14,7 @@ import pytest
 from minigrad import kernels
 from minigrad.errors import InputError
 from minigrad.kernels import cache
+from minigrad.kernels.cases import CASES
 from tests.minigrad.recurrences import RECURRENCES, problem, run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -94,9 +95,19 @@ def test_what_is_stale_or_damaged_is_compiled_again(damage: Callable[[Path], Non
     assert answer(start(tmp_path)) == FOUND
 
 
-def test_every_compiled_file_is_a_kernel_of_its_name() -> None:
+def test_every_kernel_has_a_case() -> None:
     compiled = {file.stem for file in cache.COMPILED.glob("*.py") if "\n@kernel\n" in file.read_text()}
-    assert compiled == set(cache.FIRST_CALLS)
+    assert compiled == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_compiles_all_of_its_kernel(name: str) -> None:
+    from minigrad.kernels.fused.compiler import COMPILED_KERNELS
+
+    kernels.prepare(name, "float32")
+    compiled = [kernel for kernel in COMPILED_KERNELS if kernel.py_func.__module__.endswith(f".fused.{name}")]
+    assert compiled
+    assert all(kernel.signatures for kernel in compiled)
 
 
 @pytest.mark.parametrize("name", RECURRENCES)

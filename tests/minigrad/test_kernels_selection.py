@@ -14,7 +14,7 @@ import pytest
 from minigrad import kernels
 from minigrad.errors import InputError
 from minigrad.kernels import selection
-from minigrad.kernels.cache import FIRST_CALLS
+from minigrad.kernels.cases import CASES
 
 F32, F64 = np.zeros(1, "float32"), np.zeros(1)
 MEASURED = {
@@ -81,7 +81,7 @@ def test_the_nearest_size_that_was_measured_decides(kernel: str, array: Any, siz
 
 def test_the_table_is_one_of_ratios_by_kernel_dtype_and_size() -> None:
     ratios = json.loads(selection.FILE.read_text())["ratios"]
-    assert ratios.keys() <= {f"{kernel} {dtype}" for kernel in FIRST_CALLS for dtype in ("float32", "float64")}
+    assert ratios.keys() <= {f"{kernel} {dtype}" for kernel in CASES for dtype in ("float32", "float64")}
     for name, rows in ratios.items():
         assert len({(batch, hidden) for batch, hidden, _ in rows}) == len(rows) > 0
         for batch, hidden, ratio in rows:
