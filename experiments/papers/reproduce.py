@@ -71,11 +71,13 @@ def reproduce(request: Request) -> int:
     wanted = [(entry, chosen(entry, request)) for entry in map(entries.load, request.tables)]
     done = list(compute(wanted, request))
     for number, found in enumerate(done):
+        if not request.json:
+            print(("\n" if number else "") + "\n".join(lines(found, request.preset)), flush=True)
         figure = _draw(found, request)
         if request.json:
             print(record.dump(as_json(found, request.preset, figure)), flush=True)
-        else:
-            print(("\n" if number else "") + "\n".join(lines(found, request.preset, figure)), flush=True)
+        elif figure:
+            print(f"figure: {figure}", flush=True)
     return exits.FAILED if any(found.failures for found in done) else exits.FINISHED
 
 
@@ -151,7 +153,7 @@ def _draw(found: Reproduced, request: Request) -> Path | None:
     return path
 
 
-def lines(found: Reproduced, preset_name: str, figure: Path | None) -> list[str]:
+def lines(found: Reproduced, preset_name: str) -> list[str]:
     """A table as text."""
     entry, preset = found.entry, found.preset
     summaries = comparison.summarise(entry, preset, found.measured)
@@ -166,8 +168,7 @@ def lines(found: Reproduced, preset_name: str, figure: Path | None) -> list[str]
     out += [""] + [f"{s.row}, {s.entrant}: {note}" for s in summaries for note in s.notes]
     out += [f"{cell.row}, {cell.entrant}, seed {cell.seed} failed: {why}" for cell, why in found.failures.items()]
     out += ["", *verdict_lines(entry, summaries)] if entry.claims else []
-    out += [f"note: {note}" for note in entry.notes]
-    return [*out, f"figure: {figure}"] if figure else out
+    return out + [f"note: {note}" for note in entry.notes]
 
 
 def _rows(entry: Entry, preset: Preset, summaries: list[Summary]) -> Iterable[tuple[str, ...]]:
