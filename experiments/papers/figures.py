@@ -253,12 +253,12 @@ def _matrix(lines: Sequence[Line], name: str) -> tuple[Any, Any]:
     """
     found = [(line["iteration"], line["measures"][name]) for line in lines if name in line.get("measures", ())]
     x = np.array([iteration for iteration, _ in found], float)
-    values = np.full((len(found), max((len(row) for _, row in found), default=0)), np.nan)
+    values = np.full((len(found), max((len(row) for _, row in found), default=1)), np.nan)
     for i, (_, row) in enumerate(found):
         values[i, : len(row)] = [v if v else np.nan for v in row]
     step = -(-len(x) // POINTS) or 1
     logs = np.ma.masked_invalid(np.log(values))[: len(x) // step * step]
-    return x, np.ma.exp(logs.reshape(-1, step, values.shape[1]).mean(axis=1)).T
+    return x, np.ma.exp(logs.reshape(len(logs) // step, step, values.shape[1]).mean(axis=1)).T
 
 
 def _heat(figure: Figure, axes: Axes, x: Any, values: Any) -> None:
@@ -276,7 +276,7 @@ def _heat(figure: Figure, axes: Axes, x: Any, values: Any) -> None:
         extent=(0, x[-1], 0.5, len(values) + 0.5), interpolation="nearest",
     )  # fmt: skip
     bar = figure.colorbar(picture, ax=axes, fraction=0.05, pad=0.03)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, colors=INK, color=FAINT, which="both")
     bar.ax.minorticks_off()
 
