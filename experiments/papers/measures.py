@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments import evaluate, files, journal, record, rundir
+from experiments import checks, evaluate, files, journal, record, rundir, standing
 from experiments.parallel.job import Chain, Job
 from experiments.result import Result
 from minigrad.errors import InputError
@@ -41,11 +41,10 @@ class Measured:
 
 
 def iterations(job: Job) -> Chain[Measured]:
-    """Iterations until the task is solved."""
+    """Iterations until the task is solved; notes how far W_hh moved, in parts of its norm."""
     done = yield job
-    if done.solved:
-        return Measured(done.iterations, [done])
-    return Measured(None, [done], note=_why_not(done))
+    value, how = (done.iterations, "solved") if done.solved else (None, _why_not(done))
+    return Measured(value, [done], note=f"{how}; ||W_hh - W_hh(0)|| / ||W_hh(0)|| = {_moved(done):.2g}")
 
 
 def depth(
@@ -81,9 +80,13 @@ def accuracy(job: Job) -> Chain[Measured]:
 
 
 def transfer(job: Job, *, length: int, size: int = 10_000) -> Chain[Measured]:
-    """Accuracy in percent on sequences of another length, of the network that solved the task, or else of the best."""
+    """Accuracy in percent on sequences of another length.
+
+    Of the network that solved the task; where it was not solved, of the one with the lowest error of all checks.
+    """
     done = yield job
-    scores = _scores_at(done, "last" if done.solved else "best", length, size)
+    has_best = rundir.Run(done.run).best.exists()  # not where no check beat the untrained network
+    scores = _scores_at(done, "last" if done.solved or not has_best else "best", length, size)
     value, second = _accuracies(scores)
     return Measured(value, [done], note=f"at {job.settings.length}: {_how(done)}", second=second)
 
@@ -154,12 +157,38 @@ def _accuracies(scores: dict[str, float]) -> tuple[float, float | None]:
 
 
 def _scores_at(done: Result, checkpoint: Any, length: int, size: int) -> dict[str, float]:
-    """Scores on sequences of another length, computed once and kept beside the run."""
+    """Scores on sequences of another length."""
+
+    def compute() -> dict[str, Any]:
+        return evaluate.evaluate(done.run, checkpoint, "test", size, length=length)
+
+    scores: dict[str, float] = _kept(done, f"{checkpoint}-test-{length}-{size}", compute)["scores"]
+    return scores
+
+
+def _moved(done: Result) -> float:
+    """How far training moved W_hh, relative to its norm before."""
+
+    def compute() -> dict[str, Any]:
+        run = rundir.open_run(done.run)
+        parts = standing.parts_of(run)
+        newest = run.newest()
+        assert newest is not None  # a run that has ended has a checkpoint
+        before, after = standing.initial_state(parts).params, standing.load(newest, parts)[0].state.params
+        name = next(name for name in before if name.rpartition("/")[2] == "W_hh")
+        moved = checks.norms({name: after[name] - before[name]})[name]
+        return {"moved": moved / checks.norms(before)[name]}
+
+    value: float = _kept(done, "moved", compute)["moved"]
+    return value
+
+
+def _kept(done: Result, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What follows from a finished run, computed once and kept beside it."""
     folder = done.run / "evaluations"
-    path = folder / f"{checkpoint}-test-{length}-{size}.json"
+    path = folder / f"{name}.json"
     if not path.exists():
-        found = evaluate.evaluate(done.run, checkpoint, "test", size, length=length)
+        found = compute()
         folder.mkdir(exist_ok=True)
         files.write_atomic(path, (record.dump(found) + "\n").encode())
-    scores: dict[str, float] = rundir.read_json(path, "delete it")["scores"]
-    return scores
+    return rundir.read_json(path, "delete it")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from experiments.papers.measures import Measured, depth, iterations, measure, window_means
+from experiments import journal, loop
+from experiments.papers.measures import Measured, accuracy, depth, iterations, measure, transfer, window_means
 from experiments.parallel import job
 from experiments.parallel.job import Job
 from experiments.result import Result
@@ -81,11 +82,52 @@ def test_depth_that_ends_by_its_budget_is_a_lower_bound() -> None:
     assert [wanted.settings.length for wanted in asked] == [20, 25, 30]
 
 
-def test_iterations_of_a_task_that_was_not_solved_are_no_number() -> None:
-    assert drive(iterations(JOB), lambda _: ENDED)[0].value == 300
-    found, _ = drive(iterations(JOB), lambda _: replace(UNSOLVED, status="patience"))
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[[Job], Result]:
+    """Answers with a real run of a few iterations."""
+    small = {"hidden": 8, "length": 10, "validate_every": 10, "validate_size": 100, "max_iterations": 10}
+
+    def train(wanted: Job) -> Result:
+        settings = replace(wanted.settings, **small, runs_dir=tmp_path)
+        return loop.train(settings, wanted.method, wanted.config, loop.Quiet(), draw=False)
+
+    return train
+
+
+def test_iterations_of_a_task_that_was_not_solved_are_no_number(trained: Callable[[Job], Result]) -> None:
+    found, _ = drive(iterations(JOB), lambda wanted: replace(trained(wanted), solved=True, iterations=300))
+    assert found.value == 300
+    assert found.note.startswith("solved; ||W_hh - W_hh(0)|| / ||W_hh(0)|| = ")
+    found, _ = drive(iterations(JOB), trained)
     assert found.value is None
-    assert found.note == "gave up after 1,000, 25.00 % wrong"
+    assert found.note.startswith("not solved after 10, ")
+
+
+def test_a_frozen_matrix_has_not_moved_and_a_trained_one_has(trained: Callable[[Job], Result]) -> None:
+    frozen = job.make("tptt", {"frozen": ["W_hh", "b_h"]}, {"length": 10})
+    assert drive(iterations(frozen), trained)[0].note.endswith("= 0")
+    learns = job.make("bptt", {"lr": 0.1}, {"length": 10})
+    moved = float(drive(iterations(learns), trained)[0].note.rpartition(" = ")[2])
+    assert 1e-4 < moved < 1
+
+
+def test_a_network_is_tested_at_another_length_once(
+    trained: Callable[[Job], Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = trained(JOB)
+    found, _ = drive(transfer(JOB, length=20, size=200), lambda _: done)
+    assert found.value is not None
+    assert 0 <= found.value <= 100
+    assert found.note.startswith("at 50: not solved after 10")
+    monkeypatch.setattr("experiments.evaluate.evaluate", None)  # a second evaluation would fail
+    assert drive(transfer(JOB, length=20, size=200), lambda _: done)[0] == found
+
+
+def test_accuracy_is_the_best_of_all_checks(trained: Callable[[Job], Result]) -> None:
+    done = trained(JOB)
+    lines = journal.read_metrics(done.run / "metrics.jsonl")
+    found, _ = drive(accuracy(JOB), lambda _: done)
+    assert found.value == pytest.approx(100 * (1 - min(line["error"] for line in lines if "error" in line)))
 
 
 def test_means_of_windows_leave_out_what_is_no_number() -> None:
