@@ -236,11 +236,11 @@ def sweep(
         out: File to keep the ranking of all points in (.json).
         json: Print nothing but one JSON object, on one line, on standard output.
     """
-    from experiments import sweep
     from experiments.parallel import pool
+    from experiments.sweeps import command
 
-    return sweep.sweep(
-        sweep.Request(
+    return command.sweep(
+        command.Request(
             method,
             config,
             settings,

@@ -1,0 +1,1 @@
+"""Sweeps: grids of options, trained side by side and ranked."""

@@ -1,0 +1,165 @@
+"""The command `sweep`: every combination of some options, or a random part of them, with several seeds, ranked."""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import algorithms
+from experiments import exits, files, record
+from experiments.display import duration, table
+from experiments.parallel import job as jobs
+from experiments.parallel.job import Job, shown
+from experiments.settings import Settings
+from experiments.sweeps import figure, search
+from experiments.sweeps.grid import Point, points
+from experiments.sweeps.search import Score
+from minigrad.errors import InputError
+
+SHOWN = 10
+"""Points in the table that is printed."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for."""
+
+    method: str
+    config: Any
+    settings: Settings
+    grid: tuple[str, ...]
+    seeds: tuple[int, ...]
+    sample: int | None = None
+    """How many points, drawn at random; None: all."""
+    sample_seed: int = 0
+    first: int | None = None
+    """Iterations of the first rung; None: no halving."""
+    eta: int = 3
+    """Of so many points one goes on to the next rung, with so many times the iterations."""
+    workers: int = 1
+    out: Path | None = None
+    """File for the ranking; the figure lies beside it, or else in the folder of the runs."""
+    json: bool = False
+
+
+def sweep(request: Request) -> int:
+    """Train all points, rank them, say which is best, draw how the options matter.
+
+    Raises:
+        InputError: if the grid names something that does not exist or cannot be.
+    """
+    chosen = points(request.grid, request.sample, request.sample_seed)
+    made = [[job_of(request, point, seed) for seed in request.seeds] for point in chosen]
+    budgets = search.rungs(request.first, request.eta, request.settings.max_iterations)
+    began, spent = time.monotonic(), _children()
+    ranked, failures = search.search(chosen, made, budgets, request.eta, request.workers)
+    wall, core = time.monotonic() - began, _children() - spent
+    found = as_json(ranked, request)
+    if request.out is not None:
+        files.write_atomic(request.out, (record.dump(found) + "\n").encode())
+    if request.json:
+        print(record.dump(found | {"wall_seconds": wall, "core_seconds": core}), flush=True)
+    else:
+        print("\n".join(lines(ranked, request)))
+        print(f"took {duration(wall)}, {duration(core)} of processor time: {core / max(wall, 1e-9):.2f} cores busy")
+        if ranked:
+            print(f"figure: {_draw(ranked, request)}", flush=True)
+    for name, why in failures.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    return exits.FAILED if failures else exits.FINISHED
+
+
+def _draw(ranked: Sequence[Score], request: Request) -> Path:
+    """The figure."""
+    s = request.settings
+    names = "-".join(name for name, _ in ranked[0].point)
+    beside = request.out and request.out.with_suffix(".png")
+    path = beside or s.runs_dir / f"sweep-{request.method}-{s.task}-{s.length or 0}-{names}.png"
+    title = f"{request.method} on {s.task}, T = {s.length}" if s.length else f"{request.method} on {s.task}"
+    files.write_atomic(path, figure.draw(ranked, title))
+    return path
+
+
+def job_of(request: Request, point: Point, seed: int) -> Job:
+    """The run of a point with a seed.
+
+    Raises:
+        InputError: if the point names an option that the method and the settings do not have, or an impossible value.
+    """
+    config, settings = record.plain(request.config), record.plain(request.settings)
+    known = {f.name for f in fields(Settings)}
+    for name, value in point:
+        if name in config:
+            config[name] = value
+        elif name in known and name != "seed":
+            settings[name] = value
+        else:
+            raise InputError(f"grid: {exits.unknown('option', name, [*config, *sorted(known - {'seed'})])}")
+    return jobs.make(request.method, config, settings | {"seed": seed})
+
+
+def lines(ranked: Sequence[Score], request: Request) -> list[str]:
+    """The best points as a table, and how to train with the best."""
+    if not ranked:
+        return ["no run has come to its end"]
+    names = [name for name, _ in ranked[0].point]
+    head = (*names, "solved", "iterations", "lowest error", "trained for", "time of one core")
+    rows = [_row(score) for score in ranked[:SHOWN]]
+    left = len(ranked) - len(rows)
+    out = table([head, *rows]) + ([f"and {left} more"] if left else [])
+    return [*out, "", "best: " + command(request, ranked[0].point)]
+
+
+def _row(score: Score) -> tuple[str, ...]:
+    median = f"{statistics.median(score.solved):,.0f}" if score.solved else "-"
+    error = f"{score.error:.4g}" if math.isfinite(score.error) else "diverged"
+    return (
+        *(shown(value) for _, value in score.point),
+        f"{len(score.solved)} of {len(score.standings)}",
+        median,
+        error,
+        f"{score.iterations:,}",
+        duration(score.seconds),
+    )
+
+
+def command(request: Request, point: Point) -> str:
+    """The command line that trains with a point: all that differs from the defaults."""
+    values, flags, method = dict(point), "", algorithms.method(request.method)
+    for given, default in ((request.config, method.config(**method.defaults)), (request.settings, Settings())):
+        for name, usual in record.plain(default).items():
+            value = values.get(name, record.plain(given)[name])
+            if name not in ("runs_dir", "seed") and value != usual:
+                flags += f" --{name.replace('_', '-')} {shown(value)}"
+    return f"python cli.py train {request.method}{flags}"
+
+
+def as_json(ranked: Sequence[Score], request: Request) -> dict[str, Any]:
+    """All points, the best first."""
+    points = [
+        {
+            "point": dict(score.point),
+            "solved": len(score.solved),
+            "seeds": len(score.standings),
+            "median_iterations": statistics.median(score.solved) if score.solved else None,
+            "median_lowest_error": score.error,
+            "iterations": score.iterations,
+            "given_up": score.given_up,
+            "seconds": score.seconds,
+        }
+        for score in ranked
+    ]
+    return {"method": request.method, "config": request.config, "settings": request.settings, "points": points}
+
+
+def _children() -> float:
+    """Processor time of the processes that this one has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
