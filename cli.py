@@ -42,16 +42,19 @@ def train(method: str, config: Any, settings: Settings, *, json: bool = False) -
     return _trained(loop.train(settings, method, config, display.suited()), json)
 
 
-def resume(run: Path, /, *, json: bool = False) -> int:
+def resume(run: Path, /, *, max_iterations: int | None = None, json: bool = False) -> int:
     """Go on with a run from its last checkpoint, as if it had never stopped.
 
     Args:
         run: Directory of the run.
+        max_iterations: Go on beyond the budget that the run used up, in a copy of it with this one.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
     from experiments import display, loop
 
-    return _trained(loop.resume(run, display.suited()), json)
+    if max_iterations is None:
+        return _trained(loop.resume(run, display.suited()), json)
+    return _trained(loop.extend(run, max_iterations, display.suited()), json)
 
 
 def evaluate(
@@ -257,6 +260,19 @@ def sweep(
     )
 
 
+def report(runs: tuple[Path, ...] = (), /, *, out: Path = Path("report.html"), json: bool = False) -> int:
+    """Write one HTML page about many runs: what they show of the papers, their curves, and what it takes to run them.
+
+    Args:
+        runs: Run directories, or folders that hold some, such as runs.
+        out: The page; it needs no network.
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments.report import command
+
+    return command.report(runs, out, json)
+
+
 def _trained(result: Result, json: bool) -> int:
     """Say how training ended; its exit code."""
     from experiments import display
@@ -274,6 +290,7 @@ COMMANDS: dict[str, options.Command] = {
     "list": list_,
     "reproduce": reproduce,
     "sweep": sweep,
+    "report": report,
     "doctor": doctor,
     "bench": bench,
 }

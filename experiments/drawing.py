@@ -22,6 +22,9 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 INK, MUTED, FAINT, GRID = "#333333", "#6B6B6B", "#8A8A8A", "#E6E6E6"
 """Text, lesser text, lines that stand back, and the grid."""
 
+HUGE = 1e150
+"""Numbers beyond it overflow in the arithmetic of axes."""
+
 Line = Mapping[str, Any]
 
 
@@ -65,7 +68,7 @@ _MISSING = object()
 
 
 def series(lines: Sequence[Line], *keys: str) -> tuple[Any, Any]:
-    """Iterations and values of one number in the log, where it stands; null is NaN."""
+    """Iterations and values of one number in the log, where it stands; NaN for null and for what no axis can hold."""
     x, y = [], []
     for line in lines:
         value: Any = line
@@ -74,7 +77,10 @@ def series(lines: Sequence[Line], *keys: str) -> tuple[Any, Any]:
         if value is not _MISSING:
             x.append(line["iteration"])
             y.append(np.nan if value is None else value)
-    return np.array(x, float), np.array(y, float)
+    values = np.array(y, float)
+    values[np.abs(values) > HUGE] = np.nan
+    values[np.abs(values) < 1 / HUGE] = 0
+    return np.array(x, float), values
 
 
 def names(lines: Sequence[Line], key: str) -> list[str]:

@@ -117,6 +117,16 @@ def draw(
     return drawing.png(figure, without) if form == "png" else drawing.svg(figure, entry.id, without)
 
 
+def row_label(entry: Entry, row: str) -> str:
+    """A row as people are told of it: a bare number says what it counts."""
+    symbol = _SYMBOLS.get(entry.plan().row or "")
+    return f"{symbol} = {row}" if symbol and row.isdigit() else row
+
+
+_SYMBOLS = {"tmax": "T", "hidden": "H"}
+"""Columns that name rows, as the papers' symbols."""
+
+
 def _norms(view: View) -> Figure:
     """A row an entrant: gradient norms, spectral radius of W_hh, cost; of the first seed."""
     figure, grid = _panels(len(view.pairs), 3, each=1.75, left=1.0, hspace=0.42, wspace=0.6)
@@ -292,7 +302,8 @@ def _accuracy(view: View) -> Figure:
         for row, entrant in (pair for pair in view.pairs if pair[1] in entrants):
             dashes = DASHES[view.entrants.index(entrant) % len(DASHES)] if together else "-"
             colour = COLOURS[rows.index(row) % len(COLOURS)]
-            name = row if not together or entrant == view.entrants[0] else f"{row}, {entrant}"
+            label = row_label(view.entry, row)
+            name = label if not together or entrant == view.entrants[0] else f"{label}, {entrant}"
             _accuracy_curves(axes, view.seeds(row, entrant), name, color=colour, linestyle=dashes)
             published = found[row, entrant].published
             if published is not None and view.preset.comparable:
@@ -339,7 +350,15 @@ def _numbers(view: View) -> Figure:
     beside = axes.get_yaxis_transform()
     for summary in found:
         if summary.row != before:
-            axes.text(-0.25, y + 0.1, summary.row, transform=beside, fontweight="bold", color=INK, va="center_baseline")
+            axes.text(
+                -0.25,
+                y + 0.1,
+                row_label(view.entry, summary.row),
+                transform=beside,
+                fontweight="bold",
+                color=INK,
+                va="center_baseline",
+            )
             before, y = summary.row, y + 0.95
         _number_line(axes, view, summary, y)
         y += 1
@@ -381,8 +400,10 @@ def _number_line(axes: Axes, view: View, summary: Summary, y: float) -> None:
         return
     axes.plot(summary.median, y, marker="o", markersize=6, color=colour, zorder=4)
     if summary.at_least:
-        arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.4, "shrinkA": 3, "shrinkB": 0}
-        axes.annotate("", (22, 0), (summary.median, y), xycoords="offset points", arrowprops=arrow)
+        axes.annotate(
+            "→", (summary.median, y), xytext=(5, 0), textcoords="offset points", va="center_baseline", fontsize=13,
+            color=colour,
+        )  # fmt: skip
 
 
 def _number_axis(axes: Axes, entry: Entry, found: Sequence[Summary], lines: float) -> None:

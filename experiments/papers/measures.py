@@ -44,7 +44,9 @@ def iterations(job: Job) -> Chain[Measured]:
     """Iterations until the task is solved; notes how far W_hh moved, in parts of its norm."""
     done = yield job
     value, how = (done.iterations, "solved") if done.solved else (None, _why_not(done))
-    return Measured(value, [done], note=f"{how}; ||W_hh - W_hh(0)|| / ||W_hh(0)|| = {_moved(done):.2g}")
+    moved = _moved(done)
+    far = "" if moved is None else f"; ||W_hh - W_hh(0)|| / ||W_hh(0)|| = {moved:.2g}"
+    return Measured(value, [done], note=how + far)
 
 
 def depth(
@@ -74,7 +76,10 @@ def depth(
 def accuracy(job: Job) -> Chain[Measured]:
     """Highest accuracy of all checks, in percent."""
     done = yield job
-    best = _best_scores(done)
+    judged = [x for x in journal.read_metrics(rundir.Run(done.run).metrics) if x.get("error") is not None]
+    if not judged:
+        return Measured(None, [done], note="its log holds no check")
+    best = min(judged, key=lambda line: line["error"])
     value, second = _accuracies(best["scores"])
     return Measured(value, [done], note=f"at iteration {best['iteration']:,}", second=second)
 
@@ -96,6 +101,8 @@ def angle(job: Job, *, window: int = 10) -> Chain[Measured]:
     done = yield job
     lines = journal.read_metrics(rundir.Run(done.run).metrics)
     means = window_means([line["measures"]["angle"] for line in lines if "measures" in line], window)
+    if not means:
+        return Measured(None, [done], note="its log holds no angle")
     ends = f"{means[0]:.0f} at first, {means[-1]:.0f} at last, largest {max(means):.0f}"
     return Measured(min(means), [done], note=f"{ends}; {_how(done)}")
 
@@ -143,13 +150,6 @@ def _why_not(done: Result) -> str:
     return f"{words.get(done.status, done.status)} after {done.iterations:,}{wrong}"
 
 
-def _best_scores(done: Result) -> dict[str, Any]:
-    """The line of the log with the lowest error."""
-    lines = journal.read_metrics(rundir.Run(done.run).metrics)
-    judged = [line for line in lines if line.get("error") is not None]
-    return min(judged, key=lambda line: line["error"])
-
-
 def _accuracies(scores: dict[str, float]) -> tuple[float, float | None]:
     """100 (1 - error), and the same under the second reading of the criterion where the task has one."""
     second = scores.get("error_abs")
@@ -166,14 +166,14 @@ def _scores_at(done: Result, checkpoint: Any, length: int, size: int) -> dict[st
     return scores
 
 
-def _moved(done: Result) -> float:
-    """How far training moved W_hh, relative to its norm before."""
+def _moved(done: Result) -> float | None:
+    """How far training moved W_hh, relative to its norm before; None where no checkpoint is left."""
+    newest = rundir.Run(done.run).newest()
+    if newest is None:
+        return None
 
     def compute() -> dict[str, Any]:
-        run = rundir.open_run(done.run)
-        parts = standing.parts_of(run)
-        newest = run.newest()
-        assert newest is not None  # a run that has ended has a checkpoint
+        parts = standing.parts_of(rundir.open_run(done.run))
         before, after = standing.initial_state(parts).params, standing.load(newest, parts)[0].state.params
         name = next(name for name in before if name.rpartition("/")[2] == "W_hh")
         moved = checks.norms({name: after[name] - before[name]})[name]

@@ -1,0 +1,132 @@
+"""Findings in sentences: plain text, which the page and the command line both show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from experiments.display import duration
+from experiments.papers.comparison import Agreement, Summary, Verdict, agreement, number
+from experiments.papers.figures import row_label
+from experiments.report.collect import Collection, Covered, Item
+
+Tone = Literal["good", "bad", "even"]
+
+_PAPER = {"holds": "holds on", "does not hold": "does not hold on", "no clear difference": "no clear difference on"}
+_QUESTION = {"holds": "yes on", "does not hold": "no on", "no clear difference": "no clear difference on"}
+_ORDER = ("holds", "does not hold", "no clear difference")
+
+
+def summary(found: Collection) -> list[str]:
+    """The runs in a few sentences."""
+    items = found.items
+    methods, tasks = (
+        Counter(names) for names in zip(*((i.job.method, i.job.settings.task) for i in items), strict=True)
+    )
+    open_, solved = sum(item.result is None for item in items), sum(item.solved for item in items)
+    sentences = [
+        f"{_count(len(items), 'run')}, {_of(methods, 'with')}, {_of(tasks, 'on')}.",
+        _solved(solved, len(items)),
+        f"{'Together they' if len(items) > 1 else 'It'} took {duration(found.seconds)} of one core.",
+    ]
+    if open_:
+        sentences.insert(1, f"{open_} {'is' if open_ == 1 else 'are'} not finished.")
+    if found.damaged:
+        sentences.append(
+            f"{len(found.damaged)} could not be read and {'is' if len(found.damaged) == 1 else 'are'} left out."
+        )
+    return sentences
+
+
+def standing(items: Sequence[Item]) -> str:
+    """How runs of one method on one task ended, in few words."""
+    solved = [item for item in items if item.solved]
+    text = f"{len(solved)} of {len(items)} solved"
+    lengths = {item.job.settings.length for item in solved if item.job.settings.length is not None}
+    return text + (f", T up to {max(lengths):,}" if len(lengths) > 1 else "")
+
+
+def compared(table: Covered) -> str:
+    """How the numbers stand to the paper's, in a sentence; empty where there is nothing to compare."""
+    if not table.preset.comparable:
+        return "These numbers are of a smaller task than the paper's and are not compared with them."
+    found = Counter(agreement(table.entry, table.preset, s) for s in table.summaries)
+    del found["-"]
+    if not found.total():
+        return ""
+    phrases: dict[Agreement, str] = {
+        "agrees": "agrees with {}",
+        "higher": "is higher than {}",
+        "lower": "is lower than {}",
+        "not reached": "was not reached for {}",
+        "too little budget": "was ended by the budget before {}",
+    }
+    parts = [phrase.format(found[status]) for status, phrase in phrases.items() if found[status]]
+    return f"Of {_count(found.total(), 'published number')} to compare with, ours {listed(parts)}."
+
+
+def verdict(table: Covered, told: Verdict) -> str:
+    """What became of a claim, with the numbers."""
+    found = {(s.row, s.entrant): s for s in table.summaries}
+    phrases, unit = _PAPER if told.claim.by == "paper" else _QUESTION, table.entry.unit
+    parts = []
+    for status in _ORDER:
+        rows = [row for row, state in told.rows.items() if state == status]
+        if rows:
+            numbers = [_pair(found[row, told.claim.more], found[row, told.claim.less], unit) for row in rows]
+            named = (row_label(table.entry, row) for row in rows)
+            parts.append(f"{phrases[status]} " + listed(f"{r} ({n})" for r, n in zip(named, numbers, strict=True)))
+    missing = [row_label(table.entry, row) for row, state in told.rows.items() if state == "not computed"]
+    if missing:
+        parts.append(f"not computed: {listed(missing)}")
+    return "; ".join(parts) + "."
+
+
+def badge(told: Verdict) -> tuple[str, Tone]:
+    """A claim's fate in a word, and how it is meant."""
+    states = {*told.rows.values()} - {"not computed"}
+    paper = told.claim.by == "paper"
+    if states == {"holds"}:
+        return ("holds" if paper else "yes"), "good"
+    if states == {"does not hold"}:
+        return ("does not hold" if paper else "no"), "bad"
+    if states == {"no clear difference"}:
+        return "no clear difference", "even"
+    return ("in part" if "holds" in states else "not shown"), "even"
+
+
+def _pair(more: Summary, less: Summary, unit: str) -> str:
+    return f"{more.entrant} {_middle(more, unit)}, {less.entrant} {_middle(less, unit)}"
+
+
+def _middle(ours: Summary, unit: str) -> str:
+    """The median alone."""
+    if ours.median is None:
+        return "not reached"
+    return ("at least " if ours.at_least else "") + number(ours.median, unit) + (" %" if "%" in unit else "")
+
+
+def listed(parts: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _of(names: Counter[str], word: str) -> str:
+    """`27 with bptt and 18 with tptt`, or `all with tptt`."""
+    if len(names) == 1:
+        (name,) = names
+        return f"{word} {name}"
+    return listed(f"{n} {word} {name}" for name, n in names.most_common())
+
+
+def _solved(n: int, total: int) -> str:
+    if total == 1:
+        return "It solved its task." if n else "It did not solve its task."
+    how_many = {0: "None", total: "All"}.get(n, f"{n:,} of them")
+    return f"{how_many} solved {'its' if n == 1 else 'their'} task."

@@ -1,0 +1,176 @@
+"""The figures of the papers' entries."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from experiments.papers import entry as entries
+from experiments.papers import figures
+from experiments.papers.entry import Cell, Entry, Preset
+from experiments.papers.measures import Measured
+from experiments.parallel.job import Job
+from experiments.rundir import Run
+from minigrad.errors import InputError
+from tests.experiments.report import fakes
+
+ROOT = Path(__file__).parents[3]
+
+RUNNABLE = [name for name in entries.names() if entries.load(name).run is not None]
+
+
+def small(name: str, seeds: int = 2) -> tuple[Entry, Preset]:
+    """An entry and its quick preset with few seeds, and lengths up to 80 where they grow."""
+    entry = entries.load(name)
+    preset = entry.presets["quick"]
+    options = {"longest": 80} if entry.plan().measure == "depth" else {}
+    return entry, replace(preset, seeds=preset.seeds[:seeds], options=options)
+
+
+def svg(entry: Entry, preset: Preset, measured: dict[Cell, Measured]) -> str:
+    return figures.draw(entry, preset, measured, "svg").decode()
+
+
+def words(drawn: str) -> list[str]:
+    """The text in an SVG; what a name is set from comes in pieces."""
+    found = ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(text.itertext()).strip() for text in found]
+
+
+def short(job: Job) -> bool:
+    return (job.settings.length or 0) < 75
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_entry_has_a_figure(name: str, tmp_path: Path) -> None:
+    """PNG, and SVG, twice the same; with all cells, and with a single one. Warnings are errors here."""
+    entry, preset = small(name)
+    measured = fakes.fill(tmp_path, entry, preset, short)
+    png = figures.draw(entry, preset, measured)
+    width, height = struct.unpack(">II", png[16:24])
+    assert width > 1000
+    assert height > 300
+    drawn = svg(entry, preset, measured)
+    assert svg(entry, preset, measured) == drawn
+    for cell in list(measured)[:1]:
+        assert figures.draw(entry, preset, {cell: measured[cell]}).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["manchev-1", "manchev-figure-3", "manchev-figure-6"])
+def test_an_svg_refers_to_nothing_outside(name: str, tmp_path: Path) -> None:
+    entry, preset = small(name, seeds=1)
+    drawn = svg(entry, preset, fakes.fill(tmp_path, entry, preset, short))
+    links = re.findall(r'(?:href|src)="([^"]*)"|url\(([^)]*)\)', drawn)
+    assert all((a or b).startswith(("#", "data:image/png;base64,")) for a, b in links)
+    assert "<dc:date>" not in drawn
+    assert f"{entry.label}: {entry.title.split()[0]}" in " ".join(words(drawn))
+
+
+def test_without_its_heading_it_is_less_high(tmp_path: Path) -> None:
+    entry, preset = small("manchev-5")
+    measured = fakes.fill(tmp_path, entry, preset)
+    whole, part = (figures.draw(entry, preset, measured, heading=heading) for heading in (True, False))
+    assert struct.unpack(">II", whole[16:24])[0] == struct.unpack(">II", part[16:24])[0]
+    assert struct.unpack(">II", whole[16:24])[1] > struct.unpack(">II", part[16:24])[1] + 50
+    assert entry.paper not in figures.draw(entry, preset, measured, "svg", heading=False).decode()
+
+
+def test_the_papers_numbers_stand_beside_ours(tmp_path: Path) -> None:
+    entry, preset = small("manchev-2")
+    found = words(svg(entry, preset, fakes.fill(tmp_path, entry, preset, short)))
+    assert {"paper", "46,500", "56,000", "not reached (0 of 2)", "iterations (logarithmic)"} <= {*found}
+    assert found.count("700") >= 1
+
+
+def test_a_length_that_the_budget_ended_has_an_arrow(tmp_path: Path) -> None:
+    entry, preset = small("manchev-1", seeds=1)
+    cells = [Cell("temporal", "TPTT", 1)]
+    ended = svg(entry, preset, fakes.fill(tmp_path / "a", entry, preset, cells=cells))
+    assert any(text.startswith("at least ") for text in words(ended))
+    assert "or more: stopped by the budget" in words(ended)
+    failed = svg(entry, preset, fakes.fill(tmp_path / "b", entry, preset, short, cells))
+    assert "or more: stopped by the budget" not in words(failed)
+
+
+def test_numbers_that_cannot_be_compared_stand_without_the_papers(tmp_path: Path) -> None:
+    entry, preset = small("manchev-a4", seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    assert "the paper's best" not in words(svg(entry, preset, measured))
+    assert "the paper's best" in words(svg(entry, replace(preset, comparable=True), measured))
+
+
+def test_the_axis_is_logarithmic_where_runs_are_far_apart(tmp_path: Path) -> None:
+    entry, preset = small("manchev-figure-8", seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    assert "iteration" in words(svg(entry, preset, measured))
+    far = {cell: stretched(found, 10 if cell.entrant == "sync" else 1) for cell, found in measured.items()}
+    assert "iteration (logarithmic)" in words(svg(entry, preset, far))
+
+
+def stretched(found: Measured, times: int) -> Measured:
+    return replace(found, runs=[replace(run, iterations=run.iterations * times) for run in found.runs])
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    """Edit every line of a log."""
+    log = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in log:
+        edit(line)
+    path.write_text("".join(json.dumps(line) + "\n" for line in log))
+
+
+def uneven(line: dict[str, Any]) -> None:
+    """As many layers as the sequences are long, which differ; one number is missing, one is zero."""
+    if "measures" in line:
+        layers = [1e-6] * (30 + line["iteration"] % 3)
+        line["measures"] = {"angle": None, "layers_f": [None, 0.0, *layers], "layers_g": layers}
+
+
+def empty(line: dict[str, Any]) -> None:
+    for key in ("measures", "grad_norms", "spectral_radius"):
+        line.pop(key, None)
+    line["loss"] = None
+
+
+def flat(line: dict[str, Any]) -> None:
+    line["loss"] = 0.0
+
+
+@pytest.mark.parametrize("edit", [uneven, empty, flat])
+@pytest.mark.parametrize("name", ["manchev-figure-3", "manchev-figure-4", "manchev-figure-5", "manchev-figure-6"])
+def test_logs_with_gaps_are_drawn(name: str, edit: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
+    entry, preset = small(name, seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    for found in measured.values():
+        change(Run(found.runs[0].run).metrics, edit)
+    assert figures.draw(entry, preset, measured).startswith(b"\x89PNG")
+
+
+def test_nothing_is_no_figure() -> None:
+    entry, preset = small("manchev-1")
+    with pytest.raises(InputError, match="nothing to draw"):
+        figures.draw(entry, preset, {})
+
+
+def test_drawing_leaves_the_global_state_of_matplotlib_alone(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from experiments.papers import entry, figures\n"
+        "from tests.experiments.report import fakes\n"
+        "e = entry.load('manchev-figure-7'); p = e.presets['quick']\n"
+        f"m = fakes.fill(pathlib.Path({str(tmp_path)!r}), e, p)\n"
+        "figures.draw(e, p, m); figures.draw(e, p, m, 'svg')\n"
+        "import matplotlib; print('matplotlib.pyplot' in sys.modules, matplotlib.rcParams['svg.fonttype'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "path"]

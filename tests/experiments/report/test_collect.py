@@ -1,0 +1,192 @@
+"""Which runs and tables a report is about."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import RunError
+from experiments.papers import entry as entries
+from experiments.papers.entry import Cell
+from experiments.report import words
+from experiments.report.collect import collect
+from tests.experiments.report import fakes
+
+
+def snapshot(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_tables_are_found_by_what_the_runs_compute(runs: Path) -> None:
+    found = collect([runs])
+    tables = {table.entry.id: table for table in found.tables}
+    assert {"manchev-1", "manchev-4", "manchev-figure-6"} <= {*tables}
+    first = tables["manchev-1"]
+    assert (first.preset_name, len(first.measured), first.cells) == ("quick", 6, 20)
+    assert first.measured[Cell("adding", "TPTT", 1)].value == 30
+    assert len(tables["manchev-4"].measured) == 4
+    assert [item.name for item in found.items if item.result is None] == ["unfinished"]
+    assert [one.name for one in found.damaged] == ["broken"]
+
+
+def test_reading_writes_nothing(runs: Path) -> None:
+    before = snapshot(runs)
+    collect([runs])
+    assert snapshot(runs) == before
+
+
+def test_a_network_that_was_not_looked_at_is_not_looked_at_now(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(runs, folder)
+    for path in folder.glob("*/evaluations"):
+        shutil.rmtree(path)
+    before = snapshot(folder)
+    found = {table.entry.id: table for table in collect([folder]).tables}
+    assert "manchev-4" not in found
+    (layers,) = found["manchev-figure-6"].measured.values()
+    assert layers.value is not None
+    assert snapshot(folder) == before
+
+
+def test_single_runs_and_folders_may_be_mixed(runs: Path, one: Path) -> None:
+    alone = collect([one / "alone"])
+    assert [item.name for item in alone.items] == ["alone"]
+    both = collect([one / "alone", one, runs])
+    assert len(both.items) == len(collect([runs]).items) + 1
+
+
+def test_a_link_to_a_run_is_that_run(one: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(one / "alone")
+    assert len(collect([one, tmp_path / "link"]).items) == 1
+
+
+def test_cells_that_are_begun_are_told(tmp_path: Path) -> None:
+    """Two lengths of a cell are finished, the third is not there."""
+    entry = entries.load("manchev-1")
+    preset = entry.presets["quick"]
+    fakes.fill(tmp_path, entry, preset, lambda job: (job.settings.length or 0) < 20, [Cell("adding", "BPTT", 1)])
+    fakes.fill(tmp_path, entry, preset, lambda job: (job.settings.length or 0) < 30, [Cell("adding", "TPTT", 1)])
+    (last,) = (path for path in tmp_path.glob("tptt-adding-30-*"))
+    shutil.rmtree(last)
+    (table,) = (table for table in collect([tmp_path]).tables if table.entry.id == "manchev-1")
+    assert table.begun == {Cell("adding", "TPTT", 1): 2}
+
+
+@pytest.mark.parametrize("make", [lambda path: path / "none", lambda path: path, lambda path: path / "file"])
+def test_a_path_without_a_run_is_refused(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"there is no|is no folder"):
+        collect([make(tmp_path)])
+
+
+def test_no_path_is_refused() -> None:
+    with pytest.raises(RunError, match="no run is given"):
+        collect([])
+
+
+def damage(run: Path, name: str, text: str) -> None:
+    (run / name).write_text(text)
+
+
+LINE = '{"iteration": 10, "loss": 1.0}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", "[]"),
+        ("config.json", "[" * 100_000),
+        ("config.json", '{"format": 1, "method": "none", "config": {}, "settings": {}}'),
+        ("config.json", '{"format": 9, "method": "bptt", "config": {}, "settings": {}}'),
+        ("config.json", '{"format": 1, "method": "bptt", "config": {"lr": "x"}, "settings": {}}'),
+        ("result.json", "{}"),
+        ("result.json", "\x00"),
+        ("metrics.jsonl", "no\n"),
+        ("metrics.jsonl", '{"iteration": -5}\n'),
+        ("metrics.jsonl", '{"iteration": 1e999}\n'),
+        ("metrics.jsonl", '{"iteration": "x"}\n'),
+        ("metrics.jsonl", LINE + '{"iteration": 20, "loss": "x"}\n'),
+        ("metrics.jsonl", LINE + '{"iteration": 20, "loss": [1, 2]}\n'),
+        ("metrics.jsonl", LINE + '{"iteration": 20, "scores": {"error": {}}, "error": {}}\n'),
+    ],
+)
+def test_a_damaged_run_is_left_out(name: str, text: str, one: Path, tmp_path: Path) -> None:
+    """It is named with the reason; alone, it is refused."""
+    shutil.copytree(one / "alone", tmp_path / "good")
+    shutil.copytree(one / "alone", tmp_path / "bad")
+    damage(tmp_path / "bad", name, text)
+    found = collect([tmp_path])
+    assert [item.name for item in found.items] == ["good"]
+    assert [one.name for one in found.damaged] == ["bad"]
+    assert str(tmp_path) not in found.damaged[0].why
+    assert "\n" not in found.damaged[0].why
+    with pytest.raises(RunError, match="none of 1 runs can be read: bad: "):
+        collect([tmp_path / "bad"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.jsonl", ""),
+        ("metrics.jsonl", LINE + '{"iteration": 20, "lo'),
+        ("metrics.jsonl", '{"iteration": 0, "loss": 1e308}\n{"iteration": 5, "loss": -1e308}\n'),
+        ("metrics.jsonl", '{"iteration": 3, "loss": 5e-324, "error": NaN, "scores": {"error": NaN}}\n'),
+        ("metrics.jsonl", '{"iteration": 3, "loss": null, "scores": "abc", "grad_norms": ["a", "b"]}\n'),
+        ("manifest.json", "no"),
+        ("manifest.json", '{"processes": [1, null, {"a": [1, {"b": 2}]}]}'),
+        ("timings.jsonl", "no"),
+    ],
+)
+def test_what_is_odd_but_readable_is_shown(name: str, text: str, one: Path, tmp_path: Path) -> None:
+    from experiments.report.page import page
+
+    shutil.copytree(one / "alone", tmp_path / "odd")
+    damage(tmp_path / "odd", name, text)
+    found = collect([tmp_path])
+    assert [item.name for item in found.items] == ["odd"]
+    assert page(found)
+
+
+def test_a_time_that_is_no_number_is_damage(one: Path, tmp_path: Path) -> None:
+    shutil.copytree(one / "alone", tmp_path / "odd")
+    path = tmp_path / "odd" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": math.nan}))
+    with pytest.raises(RunError, match="time that is no number"):
+        collect([tmp_path])
+
+
+def test_a_log_that_is_short_of_checks_costs_a_cell_and_not_the_report(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(runs, folder)
+    entry = entries.load("manchev-figure-6")
+    job = entries.first_job(entry, entry.presets["quick"], entries.cells(entry, entry.presets["quick"])[0], {})
+    for path in folder.glob(f"tptt-adding-{job.settings.length}-*/metrics.jsonl"):
+        path.write_text("")
+    assert collect([folder]).items
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o000)
+    with pytest.raises((RunError, PermissionError)):
+        collect([tmp_path / "closed"])
+
+
+def test_findings_are_sentences(runs: Path) -> None:
+    found = collect([runs])
+    (table,) = (table for table in found.tables if table.entry.id == "manchev-1")
+    told = {v.claim.text: words.verdict(table, v) for v in table.verdicts}
+    assert told["TPTT solves longer sequences than BPTT"] == (
+        "no clear difference on temporal (TPTT 30, BPTT 30); not computed: temporal3 and permutation."
+    )
+    assert words.compared(table) == "Of 4 published numbers to compare with, ours is lower than 4."
+    text = " ".join(words.summary(found))
+    assert f"{len(found.items)} runs, " in text
+    assert "1 is not finished." in text
+    assert "1 could not be read and is left out." in text
