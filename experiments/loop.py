@@ -27,6 +27,7 @@ from experiments.settings import Settings
 from experiments.standing import Standing
 from experiments.stopping import Counters
 from minigrad.backend import Params, to_numpy
+from minigrad.errors import InputError
 from minigrad.kernels import choose, is_prepared, prepare, updates
 from minigrad.kernels.fused import threads
 from minigrad.rng import stream
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from algorithms.protocol import Info
     from datasets.task import Batch
 
-__all__ = ["Display", "Quiet", "Result", "resume", "train"]
+__all__ = ["Display", "Quiet", "Result", "extend", "resume", "train"]
 
 REFRESH = 0.1
 """Seconds between two calls of a display's `progress`, at least."""
@@ -74,9 +75,7 @@ def train(
     _prepare_kernels(parts, state.params, display)
     begin = standing.beginning(parts)
     kernels = _try_step(parts, begin)
-    stem = f"{parts.method.name}-{settings.task}-{settings.length}-{settings.seed}"
-    content = {"method": parts.method.name, "config": parts.config, "settings": settings}
-    run, lock = rundir.create(settings.runs_dir, stem, content)
+    run, lock = rundir.create(settings.runs_dir, _stem(parts), _content(parts))
     with lock:
         return _run(parts, run, begin, kernels, display, draw, until)
 
@@ -112,9 +111,63 @@ def resume(
         parts = standing.parts_of(run, assemble)
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
-        begin = standing.restore(run, parts)
+        begin = standing.restore(run, parts).within(parts.settings.max_iterations)
         _prepare_kernels(parts, begin.state.params, display)
         return _run(parts, run, begin, _try_step(parts, begin), display, draw, until)
+
+
+def extend(
+    run_dir: Path,
+    max_iterations: int,
+    display: Display,
+    *,
+    runs_dir: Path | None = None,
+    assemble: Assemble = build.assemble,
+    draw: bool = True,
+    until: int | None = None,
+) -> Result:
+    """Go on with a run that used up its budget, in a copy with a larger one; the run itself stays as it is.
+
+    The copy ends in the same bits as a run that had the larger budget from the beginning, if the last iteration of the
+    smaller one was due for a check anyway.
+
+    Args:
+        run_dir: the run directory.
+        max_iterations: the larger budget.
+        display: where to tell how it goes.
+        runs_dir: folder of the copy (None: beside the run).
+        assemble: makes the parts of a run from names.
+        draw: whether to draw the figure at the end.
+        until: iteration at which to pause (None: train to the end).
+
+    Raises:
+        InputError: if the run did not end with its budget, or the new one is not larger.
+        RunError: as `resume`, or if the copy cannot be written.
+    """
+    before = rundir.open_run(run_dir)
+    done = result.load(before)
+    if done is None or done.status != "budget":
+        how = "is not finished" if done is None else f"ended otherwise ({done.status})"
+        raise InputError(f"{before.path} {how}: only a run that used up its budget can be extended")
+    if max_iterations <= done.iterations:
+        raise InputError(f"max_iterations must be above the {done.iterations:,} that {before.path} had")
+    parts = standing.parts_of(before, assemble, max_iterations=max_iterations)
+    if runs_dir is not None:
+        parts = replace(parts, settings=replace(parts.settings, runs_dir=runs_dir))
+    copy, lock = rundir.create(runs_dir or before.path.parent, _stem(parts), _content(parts), goes_on_from=before)
+    lock.release()
+    return resume(copy.path, display, assemble=assemble, draw=draw, until=until)
+
+
+def _stem(parts: Parts) -> str:
+    """How the name of a run directory begins."""
+    settings = parts.settings
+    return f"{parts.method.name}-{settings.task}-{settings.length}-{settings.seed}"
+
+
+def _content(parts: Parts) -> dict[str, Any]:
+    """What config.json holds."""
+    return {"method": parts.method.name, "config": parts.config, "settings": parts.settings}
 
 
 def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:

@@ -159,10 +159,16 @@ def check_parent(parent: Path) -> None:
         raise RunError(f"cannot make a run directory in {parent} ({nearest} {reason}): use another --runs-dir")
 
 
-def create(parent: Path, stem: str, config: Mapping[str, Any]) -> tuple[Run, Lock]:
+def create(parent: Path, stem: str, config: Mapping[str, Any], goes_on_from: Run | None = None) -> tuple[Run, Lock]:
     """A new run directory `parent/stem-N`, locked; N is above all numbers there, and no two processes get the same.
 
     It is filled under a temporary name and then renamed: no other process ever sees half of it.
+
+    Args:
+        parent: where.
+        stem: how its name begins.
+        config: what goes into config.json.
+        goes_on_from: a run whose logs and checkpoints it begins with (None: it begins empty).
 
     Raises:
         RunError: if it cannot be written; then nothing of it is left.
@@ -172,7 +178,7 @@ def create(parent: Path, stem: str, config: Mapping[str, Any]) -> tuple[Run, Loc
     try:
         path.mkdir(parents=True)
         held = Lock(path)
-        _fill(Run(path), config)
+        _fill(Run(path), config, goes_on_from)
         path = _rename_to_free(path, parent / stem)
         files.sync_folder(parent)
     except BaseException as error:
@@ -185,12 +191,16 @@ def create(parent: Path, stem: str, config: Mapping[str, Any]) -> tuple[Run, Loc
     return Run(path), held
 
 
-def _fill(run: Run, config: Mapping[str, Any]) -> None:
+def _fill(run: Run, config: Mapping[str, Any], before: Run | None) -> None:
     run.checkpoints.mkdir()
     run.figures.mkdir()
     files.write_atomic(run.config, (json.dumps({"format": FORMAT} | record.plain(config), indent=2) + "\n").encode())
-    run.metrics.touch()
-    run.timings.touch()
+    if before is None:
+        run.metrics.touch()
+        run.timings.touch()
+        return
+    for source in (before.metrics, before.timings, before.manifest, *before.checkpoints.glob("*.safetensors")):
+        files.write_atomic(run.path / source.relative_to(before.path), source.read_bytes())
 
 
 def _rename_to_free(folder: Path, stem: Path) -> Path:

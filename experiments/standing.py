@@ -25,6 +25,12 @@ class Standing:
     """The method's State."""
     counters: Counters
 
+    def within(self, max_iterations: int) -> Standing:
+        """The same, on its way again where a smaller budget had ended it."""
+        if self.counters.status != "budget" or self.counters.iteration >= max_iterations:
+            return self
+        return replace(self, counters=self.counters.end("running", ""))
+
 
 def parts_of(run: Run, assemble: Assemble = build.assemble, **changes: Any) -> Parts:
     """The parts of a run from its config.json.

@@ -32,8 +32,9 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What distinguishes runs: method, Config and Settings, wherever they lie and however far they are."""
-        settings = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in PLACES}
+        """What distinguishes runs: method, Config and Settings, wherever they lie and however far they are to go."""
+        left_out = (*PLACES, "max_iterations")
+        settings = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in left_out}
         what = {"method": self.method, "config": self.config, "settings": settings}
         return json.dumps(record.plain(what), sort_keys=True)
 

@@ -291,13 +291,15 @@ def _next(course: _Course[K], store: Store) -> _Open[K] | None:
 def _assign(course: _Course[K], store: Store, worker: _Worker, at: _Open[K]) -> None:
     """Give a worker the job of a chain."""
     course.busy[worker.number], course.said[worker.number] = at, at.job.label
-    begun = store.find(at.job)
+    data = at.job.settings.data_dir
+    places = {"runs_dir": store.folder.absolute(), "data_dir": data and data.absolute()}
     request: dict[str, Any] = {"until": at.job.until}
-    if begun is not None:
+    if (begun := store.find(at.job)) is not None:
         request |= {"run": begun.path.absolute()}
+    elif (shorter := store.shorter(at.job)) is not None:
+        request |= {"extend": shorter.path.absolute(), "max_iterations": at.job.settings.max_iterations}
+        request |= {"runs_dir": places["runs_dir"]}
     else:
-        data = at.job.settings.data_dir
-        places = {"runs_dir": store.folder.absolute(), "data_dir": data and data.absolute()}
         request |= {"method": at.job.method, "config": at.job.config}
         request |= {"settings": record.plain(at.job.settings) | places}
     with suppress(BrokenPipeError):  # its reader will say that it is gone

@@ -26,7 +26,7 @@ class Store:
 
     def look(self) -> None:
         """Look through the folder again."""
-        self._runs: dict[str, list[Run]] = {}
+        self._runs: dict[str, list[tuple[Run, int]]] = {}
         for config in sorted(self.folder.glob("[!.]*/config.json")):
             self.add(config.parent)
 
@@ -34,18 +34,49 @@ class Store:
         """Take note of a run directory."""
         with suppress(InputError, OSError):
             run = rundir.open_run(path)
-            self._runs.setdefault(job_of(run).key, []).append(run)
+            job = job_of(run)
+            self._runs.setdefault(job.key, []).append((run, job.settings.max_iterations))
 
     def find(self, job: Job) -> Run | None:
-        """The run of a job: a finished one, or else the one that is furthest."""
-        return max(self._runs.get(job.key, ()), key=_progress, default=None)
+        """The run of a job: one that has come to its end, or else the one that is furthest on the way there."""
+        runs = self._runs.get(job.key, ())
+        budget = job.settings.max_iterations
+        finished = (run for run, its_budget in runs if _end(run, its_budget, job) is not None)
+        begun = [run for run, its_budget in runs if its_budget == budget]
+        return next(finished, max(begun, key=_progress, default=None))
 
     def result(self, job: Job) -> Result | None:
         """How the run of a job ended; None where it has not, or was not even begun."""
-        run = self.find(job)
-        with suppress(InputError):
-            return None if run is None else result.load(run)
-        return None
+        ends = (_end(run, budget, job) for run, budget in self._runs.get(job.key, ()))
+        return next((end for end in ends if end is not None), None)
+
+    def shorter(self, job: Job) -> Run | None:
+        """The longest run that used up a smaller budget, and whose continuation the run of a job is."""
+        runs = self._runs.get(job.key, ())
+        usable = [
+            (budget, run) for run, budget in runs if budget < job.settings.max_iterations and _extends(run, budget)
+        ]
+        return max(usable, key=lambda item: item[0])[1] if usable else None
+
+
+def _end(run: Run, budget: int, job: Job) -> Result | None:
+    """How a run ended, if a run with the budget of a job ends in the same way."""
+    with suppress(InputError):
+        done = result.load(run)
+        if done is None or budget == job.settings.max_iterations:
+            return done
+        own_end = done.status != "budget" and budget % job.settings.validate_every == 0
+        return done if own_end and done.iterations <= job.settings.max_iterations else None
+    return None
+
+
+def _extends(run: Run, budget: int) -> bool:
+    """Whether a run used up its budget, and checked at its end only what a longer run checks there too."""
+    with suppress(InputError):
+        done = result.load(run)
+        every: int = job_of(run).settings.validate_every
+        return done is not None and done.status == "budget" and budget % every == 0 and run.newest() is not None
+    return False
 
 
 def job_of(run: Run) -> Job:

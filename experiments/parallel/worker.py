@@ -2,10 +2,11 @@
 
     python -m experiments.parallel.worker
 
-In: {"run": DIRECTORY} to go on with a run, or {"method": ..., "config": {...}, "settings": {...}} to begin one, both
-with "until". Out: {"started": DIRECTORY}, {"at": ITERATION, "error": ...}, {"note": ...}, and at the end {"result":
-{...}} or {"refused": WHY}. When its input ends, because whoever gave it work is done or gone, it stops where the run
-stands, with a checkpoint.
+In: {"run": DIRECTORY} to go on with a run, {"extend": DIRECTORY, "max_iterations": ..., "runs_dir": ...} to go on
+beyond its budget in a copy, or {"method": ..., "config": {...}, "settings": {...}} to begin one, all with "until".
+Out: {"started": DIRECTORY}, {"at": ITERATION, "error": ...}, {"note": ...}, and at the end {"result": {...}} or
+{"refused": WHY}. When its input ends, because whoever gave it work is done or gone, it stops where the run stands, with
+a checkpoint.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ def work(request: Mapping[str, Any]) -> None:
     try:
         if "run" in request:
             result = loop.resume(Path(request["run"]), Reporting(), draw=False, until=request["until"])
+        elif "extend" in request:
+            where = {"runs_dir": Path(request["runs_dir"]), "draw": False, "until": request["until"]}
+            result = loop.extend(Path(request["extend"]), request["max_iterations"], Reporting(), **where)
         else:
             settings = record.load(Settings, request["settings"], "settings")
             result = loop.train(

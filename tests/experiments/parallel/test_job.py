@@ -32,11 +32,11 @@ def another(name: str) -> Any:
 
 
 @given(st.sets(st.sampled_from([f.name for f in fields(Settings)])), st.none() | st.integers(0, 100))
-def test_every_setting_counts_but_places(changed: set[str], until: int | None) -> None:
+def test_every_setting_counts_but_places_and_budget(changed: set[str], until: int | None) -> None:
     changes = {name: another(name) for name in changed}
     assert all(getattr(BASE.settings, name) != value for name, value in changes.items())
     other = replace(BASE, settings=replace(BASE.settings, **changes), until=until)
-    assert (other.key == BASE.key) == (changed <= {"runs_dir", "data_dir"})
+    assert (other.key == BASE.key) == (changed <= {"runs_dir", "data_dir", "max_iterations"})
 
 
 @given(st.floats(1e-6, 1e-1))

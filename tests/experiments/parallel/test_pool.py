@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -63,6 +64,20 @@ def signal_once(seed: int, number: signal.Signals, times: int = 1) -> Callable[[
 
 
 # --- what comes out ---
+
+
+def test_a_larger_budget_goes_on_where_a_smaller_one_ended(tmp_path: Path) -> None:
+    """To the same bits as a run that had it from the beginning, and the shorter run stays as it is."""
+    short = small.job(tmp_path / "pool", config=small.NEVER)
+    long = replace(short, settings=replace(short.settings, max_iterations=60))
+    (first,) = run(tmp_path / "pool", {0: job.single(short)})[0].values()
+    before = (first.run / "metrics.jsonl").read_bytes()
+    (second,) = run(tmp_path / "pool", {0: job.single(long)})[0].values()
+    assert small.same(second, small.alone(long, tmp_path / "alone"))
+    entries = json.loads((second.run / "manifest.json").read_text())
+    assert [entry["from_iteration"] for entry in entries["processes"]] == [0, 30]
+    assert (first.run / "metrics.jsonl").read_bytes() == before
+    assert run(tmp_path / "pool", {0: job.single(short)})[0][0].run == first.run
 
 
 def test_chains_come_to_what_their_runs_come_to_alone(tmp_path: Path) -> None:

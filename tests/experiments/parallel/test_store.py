@@ -93,3 +93,30 @@ def test_what_is_added_later_is_found(tmp_path: Path) -> None:
     store.add(path)
     store.add(tmp_path / "none")
     assert store.find(replace(small.job(tmp_path), until=5)) == Run(path)
+
+
+@pytest.mark.parametrize(("budget", "other", "there"), [(30, 30, True), (30, 40, False), (30, 20, False)])
+def test_a_run_that_used_up_its_budget_answers_for_this_budget_alone(
+    tmp_path: Path, budget: int, other: int, there: bool
+) -> None:
+    job = small.job(tmp_path, config=small.NEVER, max_iterations=budget)
+    path = loop.train(job.settings, job.method, job.config, loop.Quiet(), draw=False).run
+    wanted = small.job(tmp_path, config=small.NEVER, max_iterations=other)
+    assert (Store(tmp_path).result(wanted) is not None) == there
+    assert (Store(tmp_path).shorter(wanted) == Run(path)) == (other > budget)
+
+
+def test_a_run_that_ended_otherwise_answers_for_every_budget_that_it_fits_into(tmp_path: Path) -> None:
+    job = small.job(tmp_path, config=small.NEVER, patience=2, max_iterations=100)
+    done = loop.train(job.settings, job.method, job.config, loop.Quiet(), draw=False)
+    assert done.status == "patience"
+    for budget, there in ((1_000, True), (done.iterations, True), (done.iterations - 1, False)):
+        wanted = replace(job, settings=replace(job.settings, max_iterations=budget))
+        assert (Store(tmp_path).result(wanted) == done) == there
+        assert Store(tmp_path).shorter(wanted) is None
+
+
+def test_a_last_check_that_no_longer_run_makes_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    job = small.job(tmp_path, config=small.NEVER, max_iterations=25)  # checks are due every 10
+    loop.train(job.settings, job.method, job.config, loop.Quiet(), draw=False)
+    assert Store(tmp_path).shorter(small.job(tmp_path, config=small.NEVER, max_iterations=50)) is None
