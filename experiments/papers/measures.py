@@ -50,7 +50,13 @@ def iterations(job: Job) -> Chain[Measured]:
 
 
 def depth(
-    job: Job, *, start: int = 10, step: int = 10, longest: int | None = None, work: float | None = None
+    job: Job,
+    *,
+    start: int = 10,
+    step: int = 10,
+    longest: int | None = None,
+    work: float | None = None,
+    patience: int = 100_000,
 ) -> Chain[Measured]:
     """Largest length that is solved when it grows by `step` after each success, each time with a fresh network.
 
@@ -60,6 +66,7 @@ def depth(
         step: by how much it grows.
         longest: length at which to stop even if it is solved.
         work: time steps (length times iterations, over all runs) after which no new length is begun.
+        patience: iterations after which a run has failed; one with a smaller budget was only stopped.
     """
     runs: list[Result] = []
     solved, spent, length = 0, 0.0, start
@@ -68,7 +75,8 @@ def depth(
         runs.append(done)
         spent += length * done.iterations
         if not done.solved:
-            return Measured(solved, runs, note=f"at {length} {_why_not(done)}")
+            stopped = done.status == "budget" and done.iterations < patience
+            return Measured(solved, runs, at_least=stopped, note=f"at {length} {_why_not(done)}")
         solved, length = length, length + step
     return Measured(solved, runs, at_least=True, note="ended by the budget, not by a failure")
 

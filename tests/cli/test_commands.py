@@ -78,6 +78,26 @@ def test_train_tells_the_result_and_where_it_lies(cli: Cli, tmp_path: Path) -> N
     assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_resume_goes_beyond_a_budget_in_a_copy(cli: Cli, tmp_path: Path) -> None:
+    first = train(cli, "--max-iterations", 20, "--alpha-f", 1e-6)
+    done = cli("resume", first["run"], "--max-iterations", 40, "--json")
+    assert done.returncode == 0, done.stderr
+    longer = json.loads(done.stdout)
+    assert (first["iterations"], longer["iterations"]) == (20, 40)
+    assert first["run"] != longer["run"]
+    lines = [(tmp_path / run["run"] / "metrics.jsonl").read_text() for run in (first, longer)]
+    assert lines[1].startswith(lines[0])
+    undisturbed = train(cli, "--max-iterations", 40, "--alpha-f", 1e-6)
+    assert (tmp_path / undisturbed["run"] / "metrics.jsonl").read_text() == lines[1]
+    assert "must be above the 40" in refusal(cli("resume", longer["run"], "--max-iterations", 40), "resume")
+
+
+def test_only_a_run_that_used_up_its_budget_is_extended(cli: Cli) -> None:
+    solved = train(cli, "--max-iterations", 500, "--alpha-f", 0.05)
+    assert solved["solved"]
+    assert "ended otherwise (solved)" in refusal(cli("resume", solved["run"], "--max-iterations", 900), "resume")
+
+
 def test_train_json_then_evaluate(cli: Cli, tmp_path: Path) -> None:
     entries = train(cli, "bptt", "--task", "adding", "--lr", 0.002, "--frozen", "W_hh", "b_h", "--max-iterations", 20)
     assert (entries["method"], entries["task"], entries["status"]) == ("bptt", "adding", "budget")

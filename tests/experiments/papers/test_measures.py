@@ -35,7 +35,7 @@ ENDED = Result(
     figure=None,
     reason="",
 )
-UNSOLVED = replace(ENDED, solved=False, status="budget", error=0.25, iterations=1_000)
+UNSOLVED = replace(ENDED, solved=False, status="patience", error=0.25, iterations=1_000)
 
 
 def drive(chain: Generator[Job, Result, Measured], answer: Callable[[Job], Result]) -> tuple[Measured, list[Job]]:
@@ -61,8 +61,15 @@ def test_depth_grows_by_ten_until_a_failure(longest: int) -> None:
     assert found.value == longest
     assert not found.at_least
     assert [wanted.settings.length for wanted in asked] == list(range(10, longest + 11, 10))
-    assert found.note == f"at {longest + 10} not solved after 1,000, 25.00 % wrong"
+    assert found.note == f"at {longest + 10} gave up after 1,000, 25.00 % wrong"
     assert found.seconds == 2.0 * len(asked)
+
+
+@pytest.mark.parametrize(("iterations", "at_least"), [(1_000, True), (100_000, False)])
+def test_a_run_that_was_stopped_before_the_protocol_would_is_no_failure(iterations: int, at_least: bool) -> None:
+    stopped = replace(UNSOLVED, status="budget", iterations=iterations)
+    found, _ = drive(depth(JOB), lambda job: ENDED if (job.settings.length or 0) <= 30 else stopped)
+    assert (found.value, found.at_least) == (30, at_least)
 
 
 def test_the_lengths_of_a_depth_differ_in_nothing_else() -> None:
