@@ -24,7 +24,7 @@ commands:
 `python cli.py COMMAND --help` lists the arguments of a command; `python cli.py --version` prints the version.
 Results go to standard output, progress and errors to standard error.
 
-exit codes: 0 finished (whether solved or not), 1 a check failed, 2 bad input, 3 diverged,
+exit codes: 0 finished (whether solved or not), 1 a check failed, or runs of several, 2 bad input, 3 diverged,
             130 interrupted (`python cli.py resume RUN` goes on)
 environment: MINIGRAD_KERNELS=reference|fused|auto chooses the kernels, MINIGRAD_THREADS their threads (default: 1),
              OPENBLAS_NUM_THREADS the threads of NumPy's matrix products (default here: 1), NO_COLOR turns colours off\
@@ -42,19 +42,20 @@ def train(method: str, config: Any, settings: Settings, *, json: bool = False) -
     return _trained(loop.train(settings, method, config, display.suited()), json)
 
 
-def resume(run: Path, /, *, max_iterations: int | None = None, json: bool = False) -> int:
+def resume(run: Path, /, *, max_iterations: int | None = None, data_dir: Path | None = None, json: bool = False) -> int:
     """Go on with a run from its last checkpoint, as if it had never stopped.
 
     Args:
         run: Directory of the run.
         max_iterations: Go on beyond the budget that the run used up, in a copy of it with this one.
+        data_dir: Folder of downloaded data; None: that of the run.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
     from experiments import display, loop
 
     if max_iterations is None:
-        return _trained(loop.resume(run, display.suited()), json)
-    return _trained(loop.extend(run, max_iterations, display.suited()), json)
+        return _trained(loop.resume(run, display.suited(), data_dir=data_dir), json)
+    return _trained(loop.extend(run, max_iterations, display.suited(), data_dir=data_dir), json)
 
 
 def evaluate(
@@ -66,6 +67,7 @@ def evaluate(
     size: int = 10_000,
     length: int | None = None,
     device: str | None = None,
+    data_dir: Path | None = None,
     json: bool = False,
 ) -> int:
     """Score a trained network on sequences that it has not seen.
@@ -77,11 +79,12 @@ def evaluate(
         size: How many sequences.
         length: Their length, in steps; None: as in training.
         device: Where to compute: cpu, cuda or cuda:N; None: as in training.
+        data_dir: Folder of downloaded data; None: that of the run.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
     from experiments import display, evaluate
 
-    scores = evaluate.evaluate(run, checkpoint, split, size, length=length, device=device)
+    scores = evaluate.evaluate(run, checkpoint, split, size, length=length, device=device, data_dir=data_dir)
     display.print_scores(scores, json)
     return exits.FINISHED
 
@@ -126,6 +129,28 @@ def list_(*, cite: str | None = None, json: bool = False) -> int:
     else:
         catalogue.cite(cite)
     return exits.FINISHED
+
+
+def data(
+    action: Literal["list", "fetch", "verify"],
+    names: tuple[str, ...] = (),
+    /,
+    *,
+    data_dir: Path | None = None,
+    json: bool = False,
+) -> int:
+    """List the published data, fetch some, or compare what is there with what was published.
+
+    Args:
+        action: list: what there is, and what of it is here; fetch: download and check; verify: compare checksums (exit
+            code 1 if a file is damaged).
+        names: Data sets, such as wikitext-2 mnist; none: all of them (fetch needs a name).
+        data_dir: Folder of downloaded data; None: the user's cache folder.
+        json: Print nothing but one JSON object, on one line, on standard output.
+    """
+    from experiments import data_command
+
+    return data_command.data(action, names, data_dir, json)
 
 
 def doctor(*, json: bool = False) -> int:
@@ -291,6 +316,7 @@ COMMANDS: dict[str, options.Command] = {
     "reproduce": reproduce,
     "sweep": sweep,
     "report": report,
+    "data": data,
     "doctor": doctor,
     "bench": bench,
 }

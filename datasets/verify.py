@@ -1,0 +1,106 @@
+"""Whether data lie where they belong, whole: by their sizes at a glance, by their checksums in full.
+
+A file may lie gzipped though it is published bare, or bare though it is published gzipped. The first is known by its
+content, the second by nothing.
+
+The checksum of a file that came without a published one is kept beside it, in NAME.sha256, as `sha256sum` writes it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datasets.catalogue import DataSet, File
+from datasets.storage import checksum, replacing
+
+State = Literal["ok", "damaged", "absent", "unpublished"]
+"""`unpublished`: it is there, but nothing is known that it could be compared with."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found where a file belongs."""
+
+    path: Path
+    """The file, or where it belongs."""
+    state: State
+    detail: str = ""
+    """What is wrong with a damaged one; what another one was compared with."""
+
+
+def glance(file: File, folder: Path) -> Finding:
+    """Whether a file is there and has the right size; nothing is read. Never `unpublished`."""
+    path = locate(file, folder)
+    if path is None:
+        return Finding(folder / file.path, "absent")
+    if not path.is_file():
+        return Finding(path, "damaged", "it is not a file")
+    there = path.stat().st_size
+    if file.size is not None and path.name == file.name and there != file.size:
+        return Finding(path, "damaged", f"it has {there:,} bytes, published are {file.size:,}")
+    return Finding(path, "ok")
+
+
+def verify(file: File, folder: Path) -> Finding:
+    """Whether a file is there and is, byte for byte, what was published, or else what came when it was fetched."""
+    finding = glance(file, folder)
+    path = finding.path
+    if finding.state != "ok":
+        return finding
+    try:
+        wanted, source = _known(file, path)
+        if not wanted:
+            return Finding(path, "unpublished")
+        kind, _, digits = wanted.partition(":")
+        found = _checksum(path, kind, unpack=path.name == f"{file.name}.gz")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        return Finding(path, "damaged", f"it cannot be unpacked: {error}")
+    except OSError as error:
+        return Finding(path, "damaged", f"it cannot be read: {error.strerror}")
+    if found != digits:
+        return Finding(path, "damaged", f"its {kind} is {found}, {source} is {digits}")
+    return Finding(path, "ok", f"{source} {kind}")
+
+
+def locate(file: File, folder: Path) -> Path | None:
+    """Where a file lies, gzipped or bare; None if nowhere."""
+    path = folder / file.path
+    other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
+    return next((place for place in (path, other) if place.exists()), None)
+
+
+def present(item: DataSet, folder: Path) -> str:
+    """In words, at a glance: `present`, `absent`, `2 of 6 files`, or which file has the wrong size."""
+    findings = [glance(file, folder) for file in item.files]
+    for finding in findings:
+        if finding.state == "damaged":
+            return f"damaged: {finding.path.name}: {finding.detail}"
+    there = sum(finding.state == "ok" for finding in findings)
+    return {0: "absent", len(findings): "present"}.get(there, f"{there} of {len(findings)} files")
+
+
+def remember(path: Path, digits: str) -> None:
+    """Keep the SHA-256 that a file had when it came."""
+    with replacing(_pin(path)) as file:
+        file.write(f"{digits}  {path.name}\n".encode())
+
+
+def _known(file: File, path: Path) -> tuple[str, str]:
+    """The checksum that a file must have, `kind:digits`, and whose it is; empty if there is none."""
+    if file.checksum and path.name in (file.name, f"{file.name}.gz"):
+        return file.checksum, "published"
+    pin = _pin(path)
+    return (f"sha256:{pin.read_text().split()[0]}", "when it was fetched") if pin.exists() else ("", "")
+
+
+def _pin(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _checksum(path: Path, kind: str, unpack: bool) -> str:
+    with gzip.open(path) if unpack else path.open("rb") as file:
+        return checksum(file, kind)
