@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from experiments import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +58,28 @@ def svg(figure: Figure, salt: str, without: float = 0) -> bytes:
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing, bbox_inches=_part(figure, without))
     return buffer.getvalue()
+
+
+def kept(make: Callable[[], bytes], path: Path) -> Path | None:
+    """Draw a figure into a file; where matplotlib is missing, say so on standard error and go on without.
+
+    Args:
+        make: draws it.
+        path: the file; its folder is made.
+
+    Returns:
+        the file, None where there is none.
+    """
+    try:
+        data = make()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        print("no figure: it needs matplotlib, pip install '.[lab]'", file=sys.stderr)
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(path, data)
+    return path
 
 
 def _part(figure: Figure, without: float) -> Any:

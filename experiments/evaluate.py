@@ -24,6 +24,7 @@ def evaluate(
     *,
     length: int | None = None,
     device: str | None = None,
+    data_dir: Path | None = None,
     assemble: Assemble = build.assemble,
 ) -> dict[str, Any]:
     """Score a run on fresh sequences; the run directory is read only.
@@ -35,6 +36,7 @@ def evaluate(
         size: how many; of a finite split with fewer, all.
         length: their length (None: that of the training).
         device: where to compute (None: where the run was trained).
+        data_dir: folder of downloaded data (None: that of the run).
         assemble: makes the parts of a run from names.
 
     Returns:
@@ -48,7 +50,8 @@ def evaluate(
     if size < 1:
         raise InputError(f"size must be at least 1, got {size}")
     run = rundir.open_run(run_dir)
-    changes = {name: value for name, value in (("length", length), ("device", device)) if value is not None}
+    wished = {"length": length, "device": device, "data_dir": data_dir}
+    changes = {name: value for name, value in wished.items() if value is not None}
     parts = standing.parts_of(run, assemble, **changes)
     path, at = _load(run, parts, checkpoint)
     size = checks.available(parts, split, size)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 FINISHED, FAILED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes; FAILED is for checks alone."""
+"""Exit codes; FAILED is for checks, and for calls of many runs of which some failed."""
 
 _EXTRAS = {
     **dict.fromkeys(("tyro", "rich", "matplotlib", "safetensors", "pooch"), "lab"),

@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from experiments.errors import RunError
+
 TEMPORARY = ".tmp"
 """How the name of a file that is being written ends; such a file is never read."""
 
@@ -29,6 +31,24 @@ def write_atomic(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def check_writable(path: Path, option: str = "--out") -> None:
+    """Find out before the work whether a file can be written after it.
+
+    Args:
+        path: the file.
+        option: what a person gives another one by.
+
+    Raises:
+        RunError: if its folder does not exist or cannot be written in, or it is no regular file.
+    """
+    if not path.parent.is_dir():
+        raise RunError(f"cannot write {path} (there is no folder {path.parent}): make it, or use another {option}")
+    if path.exists() and not path.is_file():
+        raise RunError(f"cannot write {path} (not a regular file): use another {option}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise RunError(f"cannot write {path} ({path.parent} may not be written in): use another {option}")
 
 
 def _write_synced(path: Path, data: bytes) -> None:

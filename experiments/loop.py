@@ -87,6 +87,7 @@ def resume(
     assemble: Assemble = build.assemble,
     draw: bool = True,
     until: int | None = None,
+    data_dir: Path | None = None,
 ) -> Result:
     """Go on from the newest checkpoint of a run; of a finished run, return the result.
 
@@ -96,6 +97,7 @@ def resume(
         assemble: makes the parts of a run from names.
         draw: whether to draw the figure at the end.
         until: iteration at which to pause again (None: train to the end).
+        data_dir: folder of downloaded data (None: that of the run).
 
     Raises:
         RunError: if the directory is missing, damaged, from a newer version, or in use by another process.
@@ -108,7 +110,7 @@ def resume(
         if done is not None:
             display.note(f"{run.path} is finished ({done.status}): {done.reason}")
             return done
-        parts = standing.parts_of(run, assemble)
+        parts = standing.parts_of(run, assemble, **_places(data_dir))
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
         begin = standing.restore(run, parts).within(parts.settings.max_iterations)
@@ -122,6 +124,7 @@ def extend(
     display: Display,
     *,
     runs_dir: Path | None = None,
+    data_dir: Path | None = None,
     assemble: Assemble = build.assemble,
     draw: bool = True,
     until: int | None = None,
@@ -136,6 +139,7 @@ def extend(
         max_iterations: the larger budget.
         display: where to tell how it goes.
         runs_dir: folder of the copy (None: beside the run).
+        data_dir: folder of downloaded data (None: that of the run).
         assemble: makes the parts of a run from names.
         draw: whether to draw the figure at the end.
         until: iteration at which to pause (None: train to the end).
@@ -151,12 +155,11 @@ def extend(
         raise InputError(f"{before.path} {how}: only a run that used up its budget can be extended")
     if max_iterations <= done.iterations:
         raise InputError(f"max_iterations must be above the {done.iterations:,} that {before.path} had")
-    parts = standing.parts_of(before, assemble, max_iterations=max_iterations)
-    if runs_dir is not None:
-        parts = replace(parts, settings=replace(parts.settings, runs_dir=runs_dir))
-    copy, lock = rundir.create(runs_dir or before.path.parent, _stem(parts), _content(parts), goes_on_from=before)
+    folder = runs_dir or before.path.parent
+    parts = standing.parts_of(before, assemble, max_iterations=max_iterations, runs_dir=folder, **_places(data_dir))
+    copy, lock = rundir.create(folder, _stem(parts), _content(parts), goes_on_from=before)
     lock.release()
-    return resume(copy.path, display, assemble=assemble, draw=draw, until=until)
+    return resume(copy.path, display, assemble=assemble, draw=draw, until=until, data_dir=data_dir)
 
 
 def _stem(parts: Parts) -> str:
@@ -166,8 +169,16 @@ def _stem(parts: Parts) -> str:
 
 
 def _content(parts: Parts) -> dict[str, Any]:
-    """What config.json holds."""
-    return {"method": parts.method.name, "config": parts.config, "settings": parts.settings}
+    """What config.json holds; the folder of data by its whole path, for a run may be resumed from anywhere."""
+    settings = parts.settings
+    if settings.data_dir is not None:
+        settings = replace(settings, data_dir=settings.data_dir.absolute())
+    return {"method": parts.method.name, "config": parts.config, "settings": settings}
+
+
+def _places(data_dir: Path | None) -> dict[str, Any]:
+    """Settings that differ from those of a run."""
+    return {} if data_dir is None else {"data_dir": data_dir}
 
 
 def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from experiments import build
 from experiments.papers import entry as entries
@@ -19,7 +19,15 @@ CONSTANT = "constant answer"
 MARGIN, POINTS = 0.1, 2.0
 """By how much a published number may lie outside the range of our seeds and still agree: a part of it, or percent."""
 
+CLEAR = 1.0
+"""Percent by which accuracies must differ to be taken for different: two standard errors of 10,000 sequences."""
+
+ENOUGH = 3
+"""Seeds on each side from which on a verdict is more than a hint: with two, chance alone gives one in every sixth."""
+
 Agreement = Literal["agrees", "higher", "lower", "not reached", "too little budget", "-"]
+
+Status = Literal["holds", "does not hold", "no clear difference", "neither got there", "not computed"]
 
 
 @dataclass(frozen=True)
@@ -31,18 +39,33 @@ class Summary:
     published: float | None
     values: list[float]
     """One number a seed, those without one left out."""
-    seeds: int
-    """Seeds that were computed."""
+    intervals: list[tuple[float, float]]
+    """Where the number of each seed lies for a budget without end."""
     wanted: int
     """Seeds that the preset asks for."""
     higher: bool
-    """Whether a larger number is better."""
-    at_least: bool = False
-    """Whether a larger budget may give larger numbers."""
+    """Whether a larger number is better; of two angles neither is."""
+    budget: int = 0
+    """Most iterations that a seed used up without coming to an end; 0 if none did."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     second: float | None = None
     """Median under the second reading of the criterion."""
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that were computed."""
+        return len(self.intervals)
+
+    @property
+    def at_least(self) -> bool:
+        """Whether a seed that has a number might have got further with a larger budget."""
+        return len(self.values) == self.seeds and any(low < high for low, high in self.intervals)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a seed has no number because a budget ended it."""
+        return len(self.values) < self.seeds and any(math.isfinite(low) for low, high in self.intervals if low < high)
 
     @property
     def median(self) -> float | None:
@@ -58,15 +81,25 @@ class Summary:
         """Least and largest number."""
         return (min(self.values), max(self.values)) if self.values else None
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Least and largest that any seed can come to."""
+        return min(low for low, _ in self.intervals), max(high for _, high in self.intervals)
+
 
 @dataclass(frozen=True)
 class Verdict:
     """What became of a claim."""
 
     claim: Claim
-    rows: dict[str, Literal["holds", "does not hold", "no clear difference", "not computed"]]
-    seeds: int
-    """Fewest seeds of a cell that was computed."""
+    rows: dict[str, Status]
+    seeds: tuple[int, int]
+    """Fewest seeds of a row that was judged, of the one side and of the other; (0, 0) if none was."""
+
+    @property
+    def firm(self) -> bool:
+        """Whether both sides have seeds enough."""
+        return min(self.seeds) >= ENOUGH
 
     @property
     def sentence(self) -> str:
@@ -74,30 +107,28 @@ class Verdict:
         by: dict[str, list[str]] = {}
         for row, status in self.rows.items():
             by.setdefault(status, []).append(row)
-        order = ("holds", "does not hold", "no clear difference", "not computed")
-        said = "; ".join(f"{status}: {', '.join(by[status])}" for status in order if status in by)
-        return f"{said} (one seed)" if self.seeds == 1 else said
+        said = "; ".join(f"{status}: {', '.join(by[status])}" for status in get_args(Status) if status in by)
+        if not min(self.seeds):
+            return said or "nothing to judge it by"
+        return f"{said} ({self.seeds[0]} against {self.seeds[1]} seeds{'' if self.firm else ': a hint, no more'})"
 
 
 def summarise(entry: Entry, preset: Preset, measured: Mapping[Cell, Measured]) -> list[Summary]:
     """All cells of a table by rows and entrants, beside what a constant answer scores where that counts."""
     plan = entry.plan()
-    higher = plan.measure != "iterations"
     by_pair: dict[tuple[str, str], list[Cell]] = {}
     for cell in entries.cells(entry, preset):
         by_pair.setdefault((cell.row, cell.entrant), []).append(cell)
     out: list[Summary] = []
     for row in dict.fromkeys(row for row, _ in by_pair):
         pairs = [(pair, cells) for pair, cells in by_pair.items() if pair[0] == row]
-        out += [_summary(entry, higher, *pair, cells, measured) for pair, cells in pairs]
+        out += [_summary(entry, *pair, cells, measured) for pair, cells in pairs]
         if plan.measure in ("accuracy", "transfer"):
             out.append(_constant(entry, preset, pairs[0][1][0]))
     return out
 
 
-def _summary(
-    entry: Entry, higher: bool, row: str, entrant: str, cells: list[Cell], measured: Mapping[Cell, Measured]
-) -> Summary:
+def _summary(entry: Entry, row: str, entrant: str, cells: list[Cell], measured: Mapping[Cell, Measured]) -> Summary:
     column = next(e for e in entry.plan().entrants if e.name == entrant).published
     found = [measured[cell] for cell in cells if cell in measured]
     seconds = [m.second for m in found if m.second is not None]
@@ -106,10 +137,10 @@ def _summary(
         entrant=entrant,
         published=None if column is None else entry.value(row, column),
         values=[m.value for m in found if m.value is not None],
-        seeds=len(found),
+        intervals=[m.interval for m in found],
         wanted=len(cells),
-        higher=higher,
-        at_least=any(m.at_least for m in found),
+        higher=entry.plan().measure not in ("iterations", "angle"),
+        budget=max((m.budget for m in found), default=0),
         notes=tuple(f"seed {c.seed}: {measured[c].note}" for c in cells if c in measured and measured[c].note),
         seconds=sum(m.seconds for m in found),
         second=statistics.median(seconds) if seconds else None,
@@ -119,14 +150,14 @@ def _summary(
 def _constant(entry: Entry, preset: Preset, cell: Cell) -> Summary:
     """What the best constant scores."""
     chance = build.make_task(entries.first_job(entry, preset, cell, {}).settings).chance
-    second = chance.get("error_abs")
+    second, value = chance.get("error_abs"), PERCENT * (1 - chance["error"])
     return Summary(
         row=cell.row,
         entrant=CONSTANT,
         published=None,
-        values=[PERCENT * (1 - chance["error"])],
-        seeds=1,
-        wanted=1,
+        values=[value] * ENOUGH,  # it is known, however many seeds
+        intervals=[(value, value)] * ENOUGH,
+        wanted=ENOUGH,
         higher=True,
         second=None if second is None else PERCENT * (1 - second),
     )
@@ -136,56 +167,58 @@ def agreement(entry: Entry, preset: Preset, ours: Summary) -> Agreement:
     """How our numbers stand to the paper's.
 
     They agree where the paper's number lies in the range of our seeds, widened by 10 % (accuracies: by 2 points): a
-    convention, for the papers give single numbers.
+    convention, for the papers give single numbers. Where a budget of ours ended the runs and the paper's number lies
+    beyond, nothing is known.
     """
     if ours.published is None or not preset.comparable or not ours.seeds:
         return "-"
     if ours.median is None or ours.range is None:
-        return "not reached"
+        return "too little budget" if ours.stopped and ours.published > ours.budget else "not reached"
     low, high = ours.range
-    percent = "%" in entry.unit
-    low, high = (low - POINTS, high + POINTS) if percent else (low * (1 - MARGIN), high * (1 + MARGIN))
-    if ours.published > high:
-        return "too little budget" if ours.at_least else "lower"
-    return "higher" if ours.published < low else "agrees"
+    if ours.at_least and ours.published >= low:
+        return "too little budget"
+    low, high = (low - POINTS, high + POINTS) if "%" in entry.unit else (low * (1 - MARGIN), high * (1 + MARGIN))
+    if low <= ours.published <= high:
+        return "agrees"
+    return "higher" if ours.published < low else "lower"
 
 
 def judge(entry: Entry, summaries: list[Summary]) -> list[Verdict]:
     """Every claim of an entry against our numbers."""
     found = {(s.row, s.entrant): s for s in summaries}
+    margin = CLEAR if "%" in entry.unit else 0.0
     verdicts = []
     for claim in entry.claims:
-        rows = {s.row: _compare(claim, found, s.row) for s in summaries if claim.rows is None or s.row in claim.rows}
-        sides = [s.seeds for s in summaries if s.entrant in (claim.more, claim.less) and s.row in rows and s.wanted > 1]
-        known = {row: status for row, status in rows.items() if status is not None}
-        verdicts.append(Verdict(claim, known, min(filter(None, sides), default=1)))
+        rows = dict.fromkeys(s.row for s in summaries if claim.rows is None or s.row in claim.rows)
+        pairs = {row: (found.get((row, claim.more)), found.get((row, claim.less))) for row in rows}
+        judged = {row: _compare(claim, *pair, margin) for row, pair in pairs.items() if pair[0] and pair[1]}
+        known = [pairs[row] for row, status in judged.items() if status != "not computed"]
+        seeds = [min((side[i].seeds for side in known), default=0) for i in (0, 1)]  # type: ignore[union-attr]
+        verdicts.append(Verdict(claim, judged, (seeds[0], seeds[1])))
     return verdicts
 
 
-def _compare(claim: Claim, found: Mapping[tuple[str, str], Summary], row: str) -> Any:
-    """Whether `more` is ahead of `less` in a row; None where one of them does not take part."""
-    more, less = found.get((row, claim.more)), found.get((row, claim.less))
-    if more is None or less is None:
-        return None
+def _compare(claim: Claim, more: Summary, less: Summary, margin: float) -> Status:
+    """Whether `more` is ahead of `less`: on every seed, whatever a larger budget would bring."""
     if not more.seeds or not less.seeds:
         return "not computed"
-    ahead, behind = _interval(more), _interval(less)
+    if not claim.higher and not more.values and not less.values:
+        return "neither got there"
+    ahead, behind = (_range(more), _range(less)) if _same_budget(more, less) else (more.interval, less.interval)
     if not claim.higher:
         ahead, behind = (-ahead[1], -ahead[0]), (-behind[1], -behind[0])
-    if less.at_least and ahead[1] > behind[0]:
-        return "no clear difference"  # the other was stopped before it failed
-    if ahead[0] > behind[1]:
+    if ahead[0] > behind[1] + margin:
         return "holds"
-    if ahead[1] < behind[0] and not more.at_least:
-        return "does not hold"
-    return "no clear difference"
+    return "does not hold" if ahead[1] < behind[0] - margin else "no clear difference"
 
 
-def _interval(ours: Summary) -> tuple[float, float]:
-    """Range over the seeds, a seed without a number as the worst there is."""
-    worst = -math.inf if ours.higher else math.inf
-    values = ours.values + [worst] * (ours.seeds - len(ours.values))
-    return min(values), max(values)
+def _same_budget(more: Summary, less: Summary) -> bool:
+    """Whether two accuracies stand after the same number of iterations, however many more might have helped."""
+    return more.at_least and less.at_least and more.budget == less.budget and math.isfinite(more.interval[1])
+
+
+def _range(ours: Summary) -> tuple[float, float]:
+    return min(ours.values), max(ours.values)
 
 
 def number(value: float | None, unit: str) -> str:
@@ -200,7 +233,8 @@ def ours_text(ours: Summary, unit: str) -> str:
     if not ours.seeds:
         return "not computed"
     if ours.median is None:
-        return f"not reached ({len(ours.values)} of {ours.seeds})"
+        reached = f"not within {ours.budget:,}" if ours.stopped else "not reached"
+        return f"{reached} ({len(ours.values)} of {ours.seeds})"
     text = ("at least " if ours.at_least else "") + number(ours.median, unit)
     assert ours.range is not None
     if ours.range[0] != ours.range[1]:

@@ -23,14 +23,18 @@ and each such cell is one or several training runs and a number that is read off
 
     [presets.quick]              seeds, and what else differs: settings, options of the measure, rows
 
-    [[claims]]                   what the paper says of these numbers, see experiments/papers/verdicts.py
+    [[claims]]                   what the paper says of these numbers, see experiments/papers/comparison.py
+
+A figure that shows the runs of a table names it instead of repeating `run` and `presets`:
+
+    runs_of = "manchev-6"        its cells, which go by the names of its rows; its numbers are not the figure's
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -136,20 +140,26 @@ class Entry:
     """What the paper says of its settings, in its terms."""
     needs: str = ""
     """What is missing before it can be reproduced here."""
+    runs_of: str = ""
+    """The entry whose plan and presets it takes."""
     run: Plan | None = None
     presets: dict[str, Preset] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
 
     def row_names(self) -> list[str]:
         """Names of the rows that are reproduced, in the paper's order."""
-        plan = self.plan()
+        plan, source = self.plan(), self._source()
         if plan.row is None:
             return list(plan.cases)
-        return [str(row[self.columns.index(plan.row)]) for row in self.rows]
+        return [str(row[source.columns.index(plan.row)]) for row in source.rows]
 
     def value(self, row: str, column: str) -> Any:
-        """What the paper prints in a row and a column; None where it prints nothing, which is "" in the file."""
-        found = self.rows[self.row_names().index(row)][self.columns.index(column)]
+        """What the paper prints in a row and a column; None where it prints nothing, which is "" in the file.
+
+        Of an entry that shows the runs of another, in a row and a column of that one.
+        """
+        source = self._source()
+        found = source.rows[self.row_names().index(row)][source.columns.index(column)]
         return None if found == "" else found
 
     def plan(self) -> Plan:
@@ -168,6 +178,10 @@ class Entry:
         if name not in self.presets:
             raise InputError(unknown(f"preset of {self.id}", name, self.presets))
         return self.presets[name]
+
+    def _source(self) -> Entry:
+        """The entry whose rows and columns its plan speaks of."""
+        return load(self.runs_of) if self.runs_of else self
 
 
 @dataclass(frozen=True)
@@ -214,7 +228,7 @@ def first_job(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any
     case, own = plan.cases.get(cell.row, Variation()), entrant.by_row.get(cell.row, Variation())
     config = plan.config | case.config | from_row(entrant.columns) | entrant.config | own.config
     settings = plan.settings | from_row(plan.columns) | case.settings | entrant.settings | own.settings
-    settings |= preset.settings | preset.by_entrant.get(cell.entrant, {}) | {"seed": cell.seed} | places
+    settings |= {**preset.settings, **preset.by_entrant.get(cell.entrant, {}), "seed": cell.seed, **places}
     try:
         return job.make(own.method or case.method or entrant.method, config, settings)
     except InputError as error:
@@ -240,7 +254,18 @@ def load(name: str) -> Entry:
         values = tomllib.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is no TOML ({error})") from None
-    return record.load(Entry, {"id": name, **values}, str(path), "correct it")
+    found = record.load(Entry, {"id": name, **values}, str(path), "correct it")
+    return _with_runs(found, path) if found.runs_of else found
+
+
+def _with_runs(entry: Entry, path: Path) -> Entry:
+    """An entry with the plan and the presets of the one that it names, whose published numbers are not its own."""
+    if entry.run is not None or entry.presets:
+        raise InputError(f"{path} has runs of its own and those of {entry.runs_of}: correct it")
+    source = load(entry.runs_of)
+    plan = source.plan()
+    entrants = [replace(entrant, published=None) for entrant in plan.entrants]
+    return replace(entry, run=replace(plan, entrants=entrants), presets=source.presets)
 
 
 def _natural(name: str) -> tuple[str, bool, str, int]:

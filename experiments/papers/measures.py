@@ -7,16 +7,24 @@ killed and started again comes to the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
-from experiments import checks, evaluate, files, journal, record, rundir, standing
-from experiments.parallel.job import Chain, Job
+from experiments import checks, evaluate, journal, rundir, standing
+from experiments.papers import entry as entries
+from experiments.papers.entry import Cell, Entry, Preset
+from experiments.parallel.job import Chain, Derived, Job
 from experiments.result import Result
 from minigrad.errors import InputError
 
 PERCENT = 100.0
+
+
+PROTOCOL = 100_000
+"""Iterations after which the papers' protocol counts a run as failed; one with a smaller budget was only stopped."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +35,24 @@ class Measured:
     """The number that stands beside the paper's; None where there is none, as of a task that was not solved."""
     runs: list[Result]
     """All runs that it took."""
-    at_least: bool = False
-    """Whether the number would have grown with a larger budget."""
+    bounds: tuple[float, float] | None = None
+    """Where the number lies for a budget without end, infinity for never; None: it is `value`, for certain."""
     note: str = ""
     """What else is to say, such as why there is no number."""
     second: float | None = None
     """The number under the second reading of the task's criterion, where it has one."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Least and largest that the number can be."""
+        if self.bounds is not None:
+            return self.bounds
+        return (-math.inf, math.inf) if self.value is None else (self.value, self.value)
+
+    @property
+    def budget(self) -> int:
+        """Iterations that its runs could have used."""
+        return max((run.iterations for run in self.runs if run.status == "budget"), default=0)
 
     @property
     def seconds(self) -> float:
@@ -40,13 +60,20 @@ class Measured:
         return sum(run.seconds for run in self.runs)
 
 
-def iterations(job: Job) -> Chain[Measured]:
-    """Iterations until the task is solved; notes how far W_hh moved, in parts of its norm."""
+def iterations(job: Job, *, patience: int = PROTOCOL) -> Chain[Measured]:
+    """Iterations until the task is solved; notes how far W_hh moved, in parts of its norm.
+
+    Args:
+        job: the run.
+        patience: iterations after which a run has failed; one with a smaller budget was only stopped.
+    """
     done = yield job
-    value, how = (done.iterations, "solved") if done.solved else (None, _why_not(done))
-    moved = _moved(done)
-    far = "" if moved is None else f"; ||W_hh - W_hh(0)|| / ||W_hh(0)|| = {moved:.2g}"
-    return Measured(value, [done], note=how + far)
+    moved = yield Derived(done.run, "moved", partial(_moved, done), optional=True)
+    far = f"; ||W_hh - W_hh(0)|| / ||W_hh(0)|| = {moved['moved']:.2g}" if moved and moved["moved"] is not None else ""
+    if done.solved:
+        return Measured(done.iterations, [done], note=f"solved{far}")
+    never = (done.iterations if _stopped(done, patience) else math.inf, math.inf)
+    return Measured(None, [done], never, note=_why_not(done) + far)
 
 
 def depth(
@@ -56,7 +83,7 @@ def depth(
     step: int = 10,
     longest: int | None = None,
     work: float | None = None,
-    patience: int = 100_000,
+    patience: int = PROTOCOL,
 ) -> Chain[Measured]:
     """Largest length that is solved when it grows by `step` after each success, each time with a fresh network.
 
@@ -75,33 +102,48 @@ def depth(
         runs.append(done)
         spent += length * done.iterations
         if not done.solved:
-            stopped = done.status == "budget" and done.iterations < patience
-            return Measured(solved, runs, at_least=stopped, note=f"at {length} {_why_not(done)}")
+            open_end = (solved, math.inf) if _stopped(done, patience) else None
+            return Measured(solved, runs, open_end, note=f"at {length} {_why_not(done)}")
         solved, length = length, length + step
-    return Measured(solved, runs, at_least=True, note="ended by the budget, not by a failure")
+    return Measured(solved, runs, (solved, math.inf), note="ended by the budget, not by a failure")
 
 
-def accuracy(job: Job) -> Chain[Measured]:
-    """Highest accuracy of all checks, in percent."""
+def accuracy(job: Job, *, patience: int = PROTOCOL) -> Chain[Measured]:
+    """Highest accuracy of all checks, in percent.
+
+    Args:
+        job: the run.
+        patience: iterations of a whole run; one with a smaller budget might have become better.
+    """
     done = yield job
     judged = [x for x in journal.read_metrics(rundir.Run(done.run).metrics) if x.get("error") is not None]
     if not judged:
         return Measured(None, [done], note="its log holds no check")
     best = min(judged, key=lambda line: line["error"])
     value, second = _accuracies(best["scores"])
-    return Measured(value, [done], note=f"at iteration {best['iteration']:,}", second=second)
+    bounds = (value, PERCENT) if _stopped(done, patience) else None
+    return Measured(value, [done], bounds, note=f"at iteration {best['iteration']:,}", second=second)
 
 
-def transfer(job: Job, *, length: int, size: int = 10_000) -> Chain[Measured]:
+def transfer(job: Job, *, length: int, size: int = 10_000, patience: int = PROTOCOL) -> Chain[Measured]:
     """Accuracy in percent on sequences of another length.
 
     Of the network that solved the task; where it was not solved, of the one with the lowest error of all checks.
+
+    Args:
+        job: the run.
+        length: of the sequences to test on.
+        size: how many.
+        patience: iterations of a whole run; one with a smaller budget might have become better, or worse.
     """
     done = yield job
     has_best = rundir.Run(done.run).best.exists()  # not where no check beat the untrained network
-    scores = _scores_at(done, "last" if done.solved or not has_best else "best", length, size)
-    value, second = _accuracies(scores)
-    return Measured(value, [done], note=f"at {job.settings.length}: {_how(done)}", second=second)
+    which: Literal["last", "best"] = "last" if done.solved or not has_best else "best"
+    compute = partial(evaluate.evaluate, done.run, which, "test", size, length=length, data_dir=job.settings.data_dir)
+    found = yield Derived(done.run, f"{which}-test-{length}-{size}", compute)
+    value, second = _accuracies(found["scores"])
+    bounds = (0.0, PERCENT) if _stopped(done, patience) else None
+    return Measured(value, [done], bounds, note=f"at {job.settings.length}: {_how(done)}", second=second)
 
 
 def angle(job: Job, *, window: int = 10) -> Chain[Measured]:
@@ -132,8 +174,24 @@ MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
 """By the name that an entry's file calls it."""
 
 
-def measure(name: str, job: Job, options: dict[str, Any]) -> Chain[Measured]:
+def chain(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any]) -> Chain[Measured]:
     """The chain of a cell.
+
+    Args:
+        entry: the table.
+        preset: how much of it.
+        cell: one of its cells.
+        places: Settings that say where files lie.
+
+    Raises:
+        InputError: if the file of the entry asks for something that does not exist.
+    """
+    plan = entry.plan()
+    return measure(plan.measure, entries.first_job(entry, preset, cell, places), {**plan.options, **preset.options})
+
+
+def measure(name: str, job: Job, options: dict[str, Any]) -> Chain[Measured]:
+    """A measure of a run.
 
     Raises:
         InputError: for an unknown measure, or options that it does not have.
@@ -164,39 +222,19 @@ def _accuracies(scores: dict[str, float]) -> tuple[float, float | None]:
     return PERCENT * (1 - scores["error"]), None if second is None else PERCENT * (1 - second)
 
 
-def _scores_at(done: Result, checkpoint: Any, length: int, size: int) -> dict[str, float]:
-    """Scores on sequences of another length."""
-
-    def compute() -> dict[str, Any]:
-        return evaluate.evaluate(done.run, checkpoint, "test", size, length=length)
-
-    scores: dict[str, float] = _kept(done, f"{checkpoint}-test-{length}-{size}", compute)["scores"]
-    return scores
+def _stopped(done: Result, patience: int) -> bool:
+    """Whether a run was ended by a budget smaller than that of the protocol."""
+    return done.status == "budget" and done.iterations < patience
 
 
-def _moved(done: Result) -> float | None:
+def _moved(done: Result) -> dict[str, Any]:
     """How far training moved W_hh, relative to its norm before; None where no checkpoint is left."""
-    newest = rundir.Run(done.run).newest()
+    run = rundir.Run(done.run)
+    newest = run.newest()
     if newest is None:
-        return None
-
-    def compute() -> dict[str, Any]:
-        parts = standing.parts_of(rundir.open_run(done.run))
-        before, after = standing.initial_state(parts).params, standing.load(newest, parts)[0].state.params
-        name = next(name for name in before if name.rpartition("/")[2] == "W_hh")
-        moved = checks.norms({name: after[name] - before[name]})[name]
-        return {"moved": moved / checks.norms(before)[name]}
-
-    value: float = _kept(done, "moved", compute)["moved"]
-    return value
-
-
-def _kept(done: Result, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What follows from a finished run, computed once and kept beside it."""
-    folder = done.run / "evaluations"
-    path = folder / f"{name}.json"
-    if not path.exists():
-        found = compute()
-        folder.mkdir(exist_ok=True)
-        files.write_atomic(path, (record.dump(found) + "\n").encode())
-    return rundir.read_json(path, "delete it")
+        return {"moved": None}
+    parts = standing.parts_of(run)
+    before, after = standing.initial_state(parts).params, standing.load(newest, parts)[0].state.params
+    name = next(name for name in before if name.rpartition("/")[2] == "W_hh")
+    moved = checks.norms({name: after[name] - before[name]})[name]
+    return {"moved": moved / checks.norms(before)[name]}

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments import exits, files, record
+from experiments import drawing, exits, record
 from experiments.display import duration, table
 from experiments.papers import comparison, estimate
 from experiments.papers import entry as entries
 from experiments.papers.comparison import Summary
 from experiments.papers.entry import Cell, Entry, Preset
-from experiments.papers.measures import Measured, measure
+from experiments.papers.measures import Measured, chain
 from experiments.parallel import pool, watch
-from experiments.parallel.job import Chain
 from experiments.parallel.store import Store
 from minigrad.errors import InputError
+
+LEAST_TITLE = 12
+"""Columns of a title in the list, however narrow the terminal is."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +99,30 @@ def chosen(entry: Entry, request: Request) -> Preset:
             if name not in known:
                 raise InputError(exits.unknown(f"{kind} of {entry.id}", name, known))
     changes = {"rows": request.rows, "entrants": request.entrants, "seeds": request.seeds}
-    return replace(preset, **{name: list(value) for name, value in changes.items() if value})
+    narrowed = replace(preset, **{name: list(dict.fromkeys(value)) for name, value in changes.items() if value})
+    if not entries.cells(entry, narrowed):
+        raise InputError(f"{entry.id} has no such cell: {', '.join(request.entrants)} takes no part in those rows")
+    return narrowed
 
 
 def compute(wanted: Iterable[tuple[Entry, Preset]], request: Request) -> Iterable[Reproduced]:
     """Measure all cells of several tables, side by side; runs that two tables share are computed once."""
     wanted, store = list(wanted), Store(request.runs_dir)
     chains = {
-        (entry.id, cell): chain_of(entry, preset, cell, request.places)
+        (entry.id, cell): chain(entry, preset, cell, request.places)
         for entry, preset in wanted
         for cell in entries.cells(entry, preset)
     }
     measured: dict[tuple[str, Cell], Measured] = {}
     failures: dict[tuple[str, Cell], str] = {}
     if request.only_show:
-        for key, chain in chains.items():
-            value, _ = pool.replay(chain, store)
-            measured |= {} if value is None else {key: value}
+        for key, one in chains.items():
+            try:
+                value = pool.replay(one, store).value
+            except (InputError, OSError) as error:
+                failures[key] = exits.one_line(str(error))
+            else:
+                measured |= {} if value is None else {key: value}
     else:
         watcher = watch.suited("cells")
         try:
@@ -121,12 +131,6 @@ def compute(wanted: Iterable[tuple[Entry, Preset]], request: Request) -> Iterabl
             watcher.finished()
     for entry, preset in wanted:
         yield Reproduced(entry, preset, _of(entry, measured), _of(entry, failures))
-
-
-def chain_of(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any]) -> Chain[Measured]:
-    """The chain of jobs that a cell is."""
-    plan = entry.plan()
-    return measure(plan.measure, entries.first_job(entry, preset, cell, places), {**plan.options, **preset.options})
 
 
 def _of(entry: Entry, found: Mapping[tuple[str, Cell], Any]) -> dict[Cell, Any]:
@@ -139,18 +143,8 @@ def _draw(found: Reproduced, request: Request) -> Path | None:
         return None
     from experiments.papers import figures
 
-    try:
-        data = figures.draw(found.entry, found.preset, found.measured)
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        print("no figure: it needs matplotlib, pip install '.[lab]'", file=sys.stderr)
-        return None
-    folder = request.out or request.runs_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{found.entry.id}-{request.preset}.png"
-    files.write_atomic(path, data)
-    return path
+    path = (request.out or request.runs_dir) / f"{found.entry.id}-{request.preset}.png"
+    return drawing.kept(lambda: figures.draw(found.entry, found.preset, found.measured), path)
 
 
 def lines(found: Reproduced, preset_name: str) -> list[str]:
@@ -158,12 +152,13 @@ def lines(found: Reproduced, preset_name: str) -> list[str]:
     entry, preset = found.entry, found.preset
     summaries = comparison.summarise(entry, preset, found.measured)
     unit = f", {entry.unit}" if entry.unit else ""
-    out = [f"{entry.id}: {entry.title}{unit} ({entry.paper}, {entry.label.lower()})"]
+    out = [f"{entry.id}: {entry.title}{unit} ({entry.paper}, {entry.label})"]
     out += [f"preset {preset_name}: {preset.about}", ""]
     out += table([("", "", "paper", "ours", "", "time of one core"), *_rows(entry, preset, summaries)])
     if any(s.second is not None for s in summaries):
         out += ["", "in brackets: right within 0.04 (the paper's words) instead of within 0.2 (the authors' program)"]
-    legend = [(f"{e.name}:", e.about) for e in entry.plan().entrants if e.about]
+    shown = {s.entrant for s in summaries}
+    legend = [(f"{e.name}:", e.about) for e in entry.plan().entrants if e.about and e.name in shown]
     out += ["", *table(legend)] if legend else []
     out += [""] + [f"{s.row}, {s.entrant}: {note}" for s in summaries for note in s.notes]
     out += [f"{cell.row}, {cell.entrant}, seed {cell.seed} failed: {why}" for cell, why in found.failures.items()]
@@ -200,7 +195,9 @@ def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[st
             "range": s.range,
             "values": s.values,
             "seeds": s.seeds,
+            "wanted": s.wanted,
             "at_least": s.at_least,
+            "stopped": s.stopped,
             "second_reading": s.second,
             "agreement": comparison.agreement(found.entry, found.preset, s),
             "seconds": s.seconds,
@@ -224,33 +221,49 @@ def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[st
 
 
 def show_list(request: Request) -> None:
-    """Name every table with its presets, what is there already, and how long the rest takes here at most."""
-    store = Store(request.runs_dir)
-    rows: list[tuple[str, ...]] = [("table", "", "preset", "cells done", "rest takes at most", "")]
-    found = []
+    """Name every table with its presets, what is there already, and about how long the rest takes here."""
+    store, found = Store(request.runs_dir), []
+    rows: list[tuple[str, ...]] = [("table", "", "preset", "cells done", "time", "")]
+    lacking: dict[str, list[str]] = {}
     for entry in map(entries.load, entries.names()):
-        head = (entry.id, f"{entry.label}, {entry.paper}: {entry.title}")
+        presets = {} if entry.run is None else entry.presets
+        states = {name: _state(entry, preset, store, request) for name, preset in presets.items()}
+        found.append({"table": entry.id, "title": entry.title, "needs": entry.needs, "presets": states})
         if entry.run is None:
-            rows.append((*head, "-", "", "", f"needs {entry.needs}" if entry.needs else "settings alone"))
-            found.append({"table": entry.id, "title": entry.title, "needs": entry.needs, "presets": {}})
-            continue
-        presets = {}
-        for name, preset in entry.presets.items():
-            state = _state(entry, preset, store, request)
-            presets[name] = state
+            lacking.setdefault(f"needs {entry.needs}" if entry.needs else "settings alone", []).append(entry.id)
+        head = (entry.id, entry.title)
+        for name, state in states.items():
             left = "needs data" if state["missing"] else duration(state["seconds"]) if state["seconds"] else "-"
-            rows.append((*head, name, f"{state['done']} of {state['cells']}", left, preset.about))
+            rows.append((*head, name, f"{state['done']} of {state['cells']}", left, state["about"]))
             head = ("", "")
-        found.append({"table": entry.id, "title": entry.title, "needs": "", "presets": presets})
-    print(record.dump(found) if request.json else "\n".join(table(rows)))
+    if request.json:
+        print(record.dump(found))
+        return
+    width = shutil.get_terminal_size((120, 24)).columns
+    heading = "time: about how long the rest takes on this machine, if every run uses up its budget"
+    lacks = "; ".join(f"{', '.join(names)} ({why})" for why, names in lacking.items())
+    closing = f"not yet runnable here: {lacks}" if lacks else ""
+    wrapped = [textwrap.wrap(words, width, break_on_hyphens=False) for words in (heading, closing)]
+    print("\n".join([*wrapped[0], "", *in_width(rows, width), *([""] if closing else []), *wrapped[1]]))
+
+
+def in_width(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
+    """The list's table, without the last column where it is too wide, then with its second one cut to fit."""
+    whole = table(rows)
+    if max(map(len, whole)) <= width:
+        return whole
+    rows = [row[:-1] for row in rows]
+    over = max(0, max(map(len, table(rows))) - width)
+    fits = max(LEAST_TITLE, max(len(row[1]) for row in rows) - over)
+    return table([(row[0], textwrap.shorten(row[1], fits, placeholder="…"), *row[2:]) for row in rows])
 
 
 def _state(entry: Entry, preset: Preset, store: Store, request: Request) -> dict[str, Any]:
     """How much of a preset is done, and how long the rest takes."""
     cells = entries.cells(entry, preset)
     try:
-        left = [c for c in cells if pool.replay(chain_of(entry, preset, c, request.places), store)[0] is None]
-        seconds = estimate.at_most(entry, preset, left, request.workers)
+        left = [c for c in cells if not pool.replay(chain(entry, preset, c, request.places), store).complete]
+        done, seconds, missing = len(cells) - len(left), estimate.about(entry, preset, left, request.workers), ""
     except InputError as error:  # its data are not here
-        return {"cells": len(cells), "done": 0, "seconds": None, "missing": str(error)}
-    return {"cells": len(cells), "done": len(cells) - len(left), "seconds": seconds, "missing": ""}
+        done, seconds, missing = 0, None, str(error)
+    return {"about": preset.about, "cells": len(cells), "done": done, "seconds": seconds, "missing": missing}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import algorithms
-from experiments import build, record
+from experiments import build, files, record, rundir
 from experiments.result import Result
 from experiments.settings import Settings
 
@@ -56,8 +57,43 @@ def shown(value: Any) -> str:
     return " ".join(map(shown, value)) if isinstance(value, list) else str(value)
 
 
-Chain = Generator[Job, Result, T]
-"""Jobs that follow on each other: yields a job, is sent its result, returns what they amount to."""
+@dataclass(frozen=True)
+class Derived:
+    """What follows from a finished run by some computation; kept beside it, so that it is computed once."""
+
+    run: Path
+    name: str
+    """Of the file that keeps it."""
+    compute: Callable[[], dict[str, Any]]
+    optional: bool = False
+    """Whether a chain does without it where nothing may be computed."""
+
+    def kept(self) -> dict[str, Any] | None:
+        """What was computed before.
+
+        Raises:
+            RunError: if the file is damaged.
+        """
+        return rundir.read_json(self._path, "delete it") if self._path.exists() else None
+
+    def value(self) -> dict[str, Any]:
+        """What was computed before, or is now."""
+        known = self.kept()
+        if known is not None:
+            return known
+        found: dict[str, Any] = record.plain(self.compute())
+        self._path.parent.mkdir(exist_ok=True)
+        files.write_atomic(self._path, (record.dump(found) + "\n").encode())
+        return found
+
+    @property
+    def _path(self) -> Path:
+        return self.run / "evaluations" / f"{self.name}.json"
+
+
+Chain = Generator[Job | Derived, Any, T]
+"""Jobs that follow on each other: yields a job and is sent its Result, or what it wants to derive from a finished run
+and is sent that; returns what they amount to."""
 
 
 def make(method: str, config: Mapping[str, Any], settings: Mapping[str, Any], until: int | None = None) -> Job:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from experiments import record
 from experiments.errors import RunError
-from experiments.parallel.job import Chain, Job
+from experiments.exits import one_line
+from experiments.parallel.job import Chain, Derived, Job
 from experiments.parallel.store import Store
 from experiments.result import Result
 from experiments.rundir import InUse, Lock
@@ -167,27 +168,79 @@ def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watch
     return course.outcomes, course.failures
 
 
-def replay(chain: Chain[T], store: Store) -> tuple[T | None, list[Result]]:
-    """What a chain comes to from finished runs alone (None if one is missing), and those runs."""
-    found: list[Result] = []
+@dataclass(frozen=True)
+class Replayed(Generic[T]):
+    """What a chain comes to without computing anything."""
+
+    value: T | None
+    """None if something is missing."""
+    runs: list[Result]
+    """The finished runs that it found."""
+    complete: bool
+    """Whether it rests on runs that went as far as they should, and on none that a smaller budget ended."""
+
+
+def replay(chain: Chain[T], store: Store) -> Replayed[T]:
+    """Take a chain as far as finished runs go; nothing is computed or written.
+
+    Raises:
+        InputError: if something kept is damaged.
+    """
+    runs: list[Result] = []
+    complete = True
     try:
-        job = next(chain)
-        while (done := store.result(job)) is not None:
-            found.append(done)
-            job = chain.send(done)
+        job = _following(chain, None, _kept)
+        while True:
+            done = store.result(job)
+            if done is None:
+                done, complete = store.stopped(job), False
+            if done is None:
+                return Replayed(None, runs, False)
+            runs.append(done)
+            job = _following(chain, done, _kept)
     except StopIteration as end:
-        return end.value, found
-    return None, found
+        return Replayed(end.value, runs, complete)
+    except _NotKept:
+        return Replayed(None, runs, False)
+
+
+class _NotKept(Exception):
+    pass
+
+
+def _kept(wanted: Derived) -> dict[str, Any] | None:
+    """What was derived before."""
+    known = wanted.kept()
+    if known is None and not wanted.optional:
+        raise _NotKept
+    return known
+
+
+def _following(chain: Chain[Any], answer: Any, derive: Callable[[Derived], Any]) -> Job:
+    """The next job that a chain asks for; what it derives from finished runs on the way is answered at once.
+
+    Raises:
+        StopIteration: at its end, with what it returns.
+    """
+    wanted = chain.send(answer)
+    while isinstance(wanted, Derived):
+        wanted = chain.send(derive(wanted))
+    return wanted
 
 
 def _begun(key: K, chain: Chain[Any], course: _Course[K]) -> _Open[K] | None:
     """A chain with its first job; None if it has none."""
+    return _at_next(course, key, chain, None, fresh=True)
+
+
+def _at_next(course: _Course[K], key: K, chain: Chain[Any], answer: Any, fresh: bool) -> _Open[K] | None:
+    """A chain at its next job; None if it came to its end, or to a fault of its own."""
     try:
-        return _Open(key, chain, next(chain), fresh=True)
+        return _Open(key, chain, _following(chain, answer, Derived.value), fresh)
     except StopIteration as end:
         course.outcomes[key] = end.value
-    except InputError as error:
-        course.failures[key] = str(error)
+    except (InputError, OSError) as error:
+        course.failures[key] = one_line(str(error))
     return None
 
 
@@ -199,15 +252,7 @@ def _advance(course: _Course[K], store: Store, at: _Open[K] | None, done: Result
             # A chain that is begun comes first: finished cells are worth more than many half done.
             (course.ready.append if at.fresh else course.ready.appendleft)(at)
             return
-        try:
-            at = _Open(at.key, at.chain, at.chain.send(done), fresh=at.fresh)
-        except StopIteration as end:
-            course.outcomes[at.key] = end.value
-            return
-        except InputError as error:  # of what the chain makes of its results
-            course.failures[at.key] = str(error)
-            return
-        done = None
+        at, done = _at_next(course, at.key, at.chain, done, at.fresh), None
 
 
 @contextmanager
@@ -293,7 +338,7 @@ def _assign(course: _Course[K], store: Store, worker: _Worker, at: _Open[K]) -> 
     course.busy[worker.number], course.said[worker.number] = at, at.job.label
     data = at.job.settings.data_dir
     places = {"runs_dir": store.folder.absolute(), "data_dir": data and data.absolute()}
-    request: dict[str, Any] = {"until": at.job.until}
+    request: dict[str, Any] = {"until": at.job.until, "data_dir": places["data_dir"]}
     if (begun := store.find(at.job)) is not None:
         request |= {"run": begun.path.absolute()}
     elif (shorter := store.shorter(at.job)) is not None:

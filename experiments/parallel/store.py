@@ -58,6 +58,13 @@ class Store:
         ]
         return max(usable, key=lambda item: item[0])[1] if usable else None
 
+    def stopped(self, job: Job) -> Result | None:
+        """How the run of a job stood where a smaller budget ended it."""
+        run = self.shorter(job)
+        with suppress(InputError):
+            return None if run is None else result.load(run)
+        return None
+
 
 def _end(run: Run, budget: int, job: Job) -> Result | None:
     """How a run ended, if a run with the budget of a job ends in the same way."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from experiments.display import duration
 
 EVERY_PLAIN, EVERY_LIVE = 15.0, 0.2
 """Seconds between two reports, at least."""
+
+MOVES = "iteration "
+"""What the part of a worker's line begins with that moves."""
 
 
 class Plain:
@@ -64,14 +67,36 @@ class Live:
         now = time.monotonic()
         if now - self._last >= EVERY_LIVE:
             self._last = now
-            text = Text(f"{done} of {chains} {self._what}, {duration(now - self._began)}", style="bold cyan")
-            for number in sorted(running):
-                text.append(f"\n  {running[number]}", style="not bold default")
+            head = f"{done} of {chains} {self._what}, {duration(now - self._began)}"
+            text = Text(head, style="bold cyan", no_wrap=True, overflow="ellipsis")
+            for line in in_width([running[number] for number in sorted(running)], self._console.width):
+                text.append("\n" + line, style="not bold default")
             self._live.update(text, refresh=True)
 
     def finished(self) -> None:
         """Leave the last state on the screen."""
         self._live.stop()
+
+
+def in_width(running: Sequence[str], width: int) -> list[str]:
+    """What each worker is at as a line: what moves comes first, of the name that follows the middle may be left out.
+
+    Args:
+        running: `name: iteration ...` each, or the name of a run that is about to begin.
+        width: columns of the terminal.
+    """
+    parts = [(name, moves and MOVES + moves) for name, _, moves in (text.partition(f": {MOVES}") for text in running)]
+    widest = max((len(moves) for _, moves in parts), default=0)
+    fronts = [f"  {moves:<{widest}}  " if widest else "  " for _, moves in parts]
+    return [front + _crop(name, width - len(front)) for front, (name, _) in zip(fronts, parts, strict=True)]
+
+
+def _crop(text: str, width: int) -> str:
+    """The text without so much of its middle that it fits."""
+    if len(text) <= width:
+        return text
+    kept = max(0, width - 1)
+    return text[: kept // 2] + "…" + text[len(text) - (kept - kept // 2) :]
 
 
 def suited(what: str) -> Plain | Live:

@@ -3,10 +3,10 @@
     python -m experiments.parallel.worker
 
 In: {"run": DIRECTORY} to go on with a run, {"extend": DIRECTORY, "max_iterations": ..., "runs_dir": ...} to go on
-beyond its budget in a copy, or {"method": ..., "config": {...}, "settings": {...}} to begin one, all with "until".
-Out: {"started": DIRECTORY}, {"at": ITERATION, "error": ...}, {"note": ...}, and at the end {"result": {...}} or
-{"refused": WHY}. When its input ends, because whoever gave it work is done or gone, it stops where the run stands, with
-a checkpoint.
+beyond its budget in a copy, both with "data_dir" where the data lie elsewhere now, or {"method": ..., "config": {...},
+"settings": {...}} to begin one; all with "until". Out: {"started": DIRECTORY}, {"at": ITERATION, "error": ...},
+{"note": ...}, and at the end {"result": {...}} or {"refused": WHY}. When its input ends, because whoever gave it work
+is done or gone, it stops where the run stands, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -74,17 +74,17 @@ def work(request: Mapping[str, Any]) -> None:
     from experiments.settings import Settings
     from minigrad.errors import InputError
 
+    how: dict[str, Any] = {"draw": False, "until": request["until"]}
+    data_dir = Path(request["data_dir"]) if request.get("data_dir") else None
     try:
         if "run" in request:
-            result = loop.resume(Path(request["run"]), Reporting(), draw=False, until=request["until"])
+            result = loop.resume(Path(request["run"]), Reporting(), data_dir=data_dir, **how)
         elif "extend" in request:
-            where = {"runs_dir": Path(request["runs_dir"]), "draw": False, "until": request["until"]}
-            result = loop.extend(Path(request["extend"]), request["max_iterations"], Reporting(), **where)
+            where = {"runs_dir": Path(request["runs_dir"]), "data_dir": data_dir}
+            result = loop.extend(Path(request["extend"]), request["max_iterations"], Reporting(), **where, **how)
         else:
             settings = record.load(Settings, request["settings"], "settings")
-            result = loop.train(
-                settings, request["method"], request["config"], Reporting(), draw=False, until=request["until"]
-            )
+            result = loop.train(settings, request["method"], request["config"], Reporting(), **how)
     except (InputError, OSError, MemoryError) as error:
         tell(refused=str(error) or type(error).__name__)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments import exits, journal, result, rundir
 from experiments.errors import RunError
-from experiments.papers import comparison, reproduce
+from experiments.papers import comparison, measures
 from experiments.papers import entry as entries
 from experiments.papers.comparison import Summary, Verdict
 from experiments.papers.entry import Cell, Entry, Preset
@@ -116,6 +116,7 @@ class Collection:
     """All that the page tells of."""
 
     items: list[Item]
+    """All runs but those that another run continues, which tells of both."""
     tables: list[Covered] = field(default_factory=list)
     damaged: list[Damaged] = field(default_factory=list)
 
@@ -146,7 +147,8 @@ def collect(paths: Sequence[Path]) -> Collection:
     data = next((item.job.settings.data_dir for item in items if item.job.settings.data_dir), None)
     parents = {f"{item.run.path.parent}/" for item in items}
     tables = [table for name in entries.names() if (table := _covered(entries.load(name), known, data, damaged))]
-    return Collection(items, tables, [Damaged(one.name, _without(one.why, parents)) for one in damaged])
+    told = [Damaged(one.name, _without(one.why, parents)) for one in damaged]
+    return Collection(_without_continued(items), tables, told)
 
 
 def _without(words: str, parents: Iterable[str]) -> str:
@@ -232,6 +234,32 @@ def _order(item: Item) -> tuple[Any, ...]:
     return item.job.method, settings.task, settings.length or 0, settings.seed, item.name
 
 
+def _without_continued(items: Sequence[Item]) -> list[Item]:
+    """The runs that no other run continues: the time of those is a part of its time, and their logs of its logs."""
+    same: dict[str, list[Item]] = {}
+    for item in items:
+        same.setdefault(item.job.key, []).append(item)
+    return [item for item in items if not any(_continues(other, item) for other in same[item.job.key])]
+
+
+def _continues(later: Item, earlier: Item) -> bool:
+    """Whether a run is a copy, with a larger budget, of one that used up its own."""
+    if earlier.result is None or earlier.result.status != "budget":
+        return False
+    longer = later.job.settings.max_iterations > earlier.job.settings.max_iterations
+    logs = ((later.run.metrics, earlier.run.metrics), (later.run.timings, earlier.run.timings))
+    return longer and all(_begins_with(*pair) for pair in logs)
+
+
+def _begins_with(path: Path, other: Path) -> bool:
+    """Whether a file begins with all of another one."""
+    with suppress(OSError):
+        start = other.read_bytes()
+        with path.open("rb") as file:
+            return file.read(len(start)) == start
+    return False
+
+
 def _covered(entry: Entry, known: Store, data: Path | None, damaged: list[Damaged]) -> Covered | None:
     """The preset of an entry that has most finished cells; None if there is no finished cell."""
     if entry.run is None:
@@ -249,37 +277,16 @@ def _preset(entry: Entry, name: str, known: Store, data: Path | None, damaged: l
     places = {"data_dir": data and str(data)}
     for cell in cells:
         try:
-            job = entries.first_job(entry, preset, cell, places)
+            chain = measures.chain(entry, preset, cell, places)
         except InputError:  # its data are not here, without which nobody knows which runs it asks for
             break
         try:
-            value, runs = _replay(entry, preset, cell, job, known, places)
+            there = pool.replay(chain, known)
         except Damage as error:
             damaged.append(Damaged(f"{entry.id}, {cell.row}, {cell.entrant}, seed {cell.seed}", _why(error)))
             continue
-        if value is not None:
-            found.measured[cell] = value
-        elif runs:
-            found.begun[cell] = runs
+        if there.complete and there.value is not None:
+            found.measured[cell] = there.value
+        elif there.runs:
+            found.begun[cell] = len(there.runs)
     return found
-
-
-def _replay(
-    entry: Entry, preset: Preset, cell: Cell, job: Job, known: Store, places: Mapping[str, Any]
-) -> tuple[Measured | None, int]:
-    """A cell from what is there, and of how many runs."""
-    plan = entry.plan()
-    done = known.result(job)
-    # What a measure has to compute from a network it keeps beside the run. A report writes nothing there: it takes
-    # what is kept, and otherwise does without.
-    if done is not None and plan.measure == "transfer" and not _is_kept(done, f"*-test-{plan.options['length']}-*"):
-        return None, 1
-    if done is not None and plan.measure == "iterations" and not _is_kept(done, "moved"):
-        return Measured(done.iterations if done.solved else None, [done], note=done.reason), 1
-    value, runs = pool.replay(reproduce.chain_of(entry, preset, cell, places), known)
-    return value, len(runs)
-
-
-def _is_kept(done: Result, name: str) -> bool:
-    """Whether a network was looked at when it was measured."""
-    return any((done.run / "evaluations").glob(f"{name}.json"))

@@ -27,8 +27,7 @@ def report(paths: Sequence[Path], out: Path, json: bool = False) -> int:
     """
     from experiments.report.page import page
 
-    if not out.parent.is_dir():  # before the work
-        raise RunError(f"cannot write {out} (there is no folder {out.parent}): make it, or use another --out")
+    files.check_writable(out)  # before the work
     found = collect(paths)
     for one in found.damaged:
         print(f"left out: {one.name}: {one.why}", file=sys.stderr)
@@ -51,6 +50,7 @@ def _lines(found: Collection, out: Path) -> list[str]:
         for verdict in table.verdicts:
             kind = "claim" if verdict.claim.by == "paper" else "question"
             lines.append(f"  {words.badge(verdict)[0]}: {kind}: {verdict.claim.text}")
+            lines.append(f"    {verdict.sentence}")
     return lines
 
 
@@ -67,7 +67,9 @@ def _as_json(found: Collection, out: Path) -> dict[str, Any]:
                 "preset": table.preset_name,
                 "cells": table.cells,
                 "computed": len(table.measured),
-                "claims": [{"text": v.claim.text, "by": v.claim.by, "rows": v.rows} for v in table.verdicts],
+                "claims": [
+                    {"text": v.claim.text, "by": v.claim.by, "rows": v.rows, "seeds": v.seeds} for v in table.verdicts
+                ],
             }
             for table in found.tables
         ],

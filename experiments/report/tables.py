@@ -38,7 +38,8 @@ def findings(found: Collection) -> Html | None:
     lead = tag(
         "p",
         "What the papers claim, and what these runs say; then questions of ours. A claim holds on a row where the worst"
-        " of our seeds on one side is better than the best on the other.",
+        " of our seeds on one side is better than the best on the other. In brackets: seeds of the one side against"
+        " seeds of the other.",
         class_="lead",
     )
     return tag("section", tag("h2", "Findings"), lead, *parts, id="findings")
@@ -61,7 +62,8 @@ def _claim(table: Covered, verdict: Verdict) -> Iterator[Html | str]:
         yield tag("strong", f" {_capital(verdict.claim.text)}. ")
     else:
         yield join((" We asked whether ", tag("strong", verdict.claim.text), ": "))
-    yield _capital(words.verdict(table, verdict)) if verdict.claim.by == "paper" else words.verdict(table, verdict)
+    said = words.verdict(table, verdict)
+    yield _capital(said) if verdict.claim.by == "paper" else said
 
 
 def _capital(sentence: str) -> str:

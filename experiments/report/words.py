@@ -13,10 +13,6 @@ from experiments.report.collect import Collection, Covered, Item
 
 Tone = Literal["good", "bad", "even"]
 
-_PAPER = {"holds": "holds on", "does not hold": "does not hold on", "no clear difference": "no clear difference on"}
-_QUESTION = {"holds": "yes on", "does not hold": "no on", "no clear difference": "no clear difference on"}
-_ORDER = ("holds", "does not hold", "no clear difference")
-
 
 def summary(found: Collection) -> list[str]:
     """The runs in a few sentences."""
@@ -67,32 +63,27 @@ def compared(table: Covered) -> str:
 
 
 def verdict(table: Covered, told: Verdict) -> str:
-    """What became of a claim, with the numbers."""
+    """What became of a claim, with how many seeds, and the numbers."""
     found = {(s.row, s.entrant): s for s in table.summaries}
-    phrases, unit = _PAPER if told.claim.by == "paper" else _QUESTION, table.entry.unit
-    parts = []
-    for status in _ORDER:
-        rows = [row for row, state in told.rows.items() if state == status]
-        if rows:
-            numbers = [_pair(found[row, told.claim.more], found[row, told.claim.less], unit) for row in rows]
-            named = (row_label(table.entry, row) for row in rows)
-            parts.append(f"{phrases[status]} " + listed(f"{r} ({n})" for r, n in zip(named, numbers, strict=True)))
-    missing = [row_label(table.entry, row) for row, state in told.rows.items() if state == "not computed"]
-    if missing:
-        parts.append(f"not computed: {listed(missing)}")
-    return "; ".join(parts) + "."
+    pairs = {
+        row_label(table.entry, row): (found[row, told.claim.more], found[row, told.claim.less])
+        for row, status in told.rows.items()
+        if status != "not computed"
+    }
+    numbers = "; ".join(f"{label}: {_pair(*sides, table.entry.unit)}" for label, sides in pairs.items())
+    return f"{told.sentence}. {numbers}." if numbers else f"{told.sentence}."
 
 
 def badge(told: Verdict) -> tuple[str, Tone]:
-    """A claim's fate in a word, and how it is meant."""
+    """A claim's fate in a word, and how it is meant; what rests on few seeds is neither good nor bad."""
     states = {*told.rows.values()} - {"not computed"}
     paper = told.claim.by == "paper"
     if states == {"holds"}:
-        return ("holds" if paper else "yes"), "good"
+        return ("holds" if paper else "yes"), "good" if told.firm else "even"
     if states == {"does not hold"}:
-        return ("does not hold" if paper else "no"), "bad"
-    if states == {"no clear difference"}:
-        return "no clear difference", "even"
+        return ("does not hold" if paper else "no"), "bad" if told.firm else "even"
+    if len(states) == 1:
+        return next(iter(states)), "even"
     return ("in part" if "holds" in states else "not shown"), "even"
 
 

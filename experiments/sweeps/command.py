@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import resource
+import shlex
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import algorithms
-from experiments import exits, files, record
+from experiments import drawing, exits, files, record
 from experiments.display import duration, table
 from experiments.parallel import job as jobs
 from experiments.parallel.job import Job, shown
@@ -53,11 +54,15 @@ def sweep(request: Request) -> int:
     """Train all points, rank them, say which is best, draw how the options matter.
 
     Raises:
-        InputError: if the grid names something that does not exist or cannot be.
+        InputError: if the grid names something that does not exist or cannot be, or the ranking cannot be written.
     """
+    request = replace(request, seeds=tuple(dict.fromkeys(request.seeds)))
+    if request.out is not None:
+        files.check_writable(request.out)
     chosen = points(request.grid, request.sample, request.sample_seed)
     made = [[job_of(request, point, seed) for seed in request.seeds] for point in chosen]
-    budgets = search.rungs(request.first, request.eta, request.settings.max_iterations)
+    check_every = max(job.settings.validate_every for runs in made for job in runs)
+    budgets = search.rungs(request.first, request.eta, request.settings.max_iterations, check_every)
     began, spent = time.monotonic(), _children()
     ranked, failures = search.search(chosen, made, budgets, request.eta, request.workers)
     wall, core = time.monotonic() - began, _children() - spent
@@ -68,40 +73,44 @@ def sweep(request: Request) -> int:
         print(record.dump(found | {"wall_seconds": wall, "core_seconds": core}), flush=True)
     else:
         print("\n".join(lines(ranked, request)))
-        print(f"took {duration(wall)}, {duration(core)} of processor time: {core / max(wall, 1e-9):.2f} cores busy")
-        if ranked:
-            print(f"figure: {_draw(ranked, request)}", flush=True)
+        cores = f"{core / max(wall, 1e-9):.2f} cores busy"
+        print(f"took {duration(wall)}, {duration(core)} of processor time: {cores}", flush=True)
+        if ranked and (path := _draw(ranked, request)):
+            print(f"figure: {path}", flush=True)
     for name, why in failures.items():
         print(f"failed: {name}: {why}", file=sys.stderr)
     return exits.FAILED if failures else exits.FINISHED
 
 
-def _draw(ranked: Sequence[Score], request: Request) -> Path:
-    """The figure."""
+def _draw(ranked: Sequence[Score], request: Request) -> Path | None:
+    """The figure; None without matplotlib."""
     s = request.settings
     names = "-".join(name for name, _ in ranked[0].point)
     beside = request.out and request.out.with_suffix(".png")
     path = beside or s.runs_dir / f"sweep-{request.method}-{s.task}-{s.length or 0}-{names}.png"
     title = f"{request.method} on {s.task}, T = {s.length}" if s.length else f"{request.method} on {s.task}"
-    files.write_atomic(path, figure.draw(ranked, title))
-    return path
+    return drawing.kept(lambda: figure.draw(ranked, title), path)
 
 
 def job_of(request: Request, point: Point, seed: int) -> Job:
     """The run of a point with a seed.
 
     Raises:
-        InputError: if the point names an option that the method and the settings do not have, or an impossible value.
+        InputError: if the point names an option that the method and the settings do not have or that cannot vary, or
+            an impossible value.
     """
     config, settings = record.plain(request.config), record.plain(request.settings)
-    known = {f.name for f in fields(Settings)}
+    known = {f.name for f in fields(Settings)} - {"seed", *jobs.PLACES}
     for name, value in point:
         if name in config:
             config[name] = value
-        elif name in known and name != "seed":
+        elif name in known:
             settings[name] = value
+        elif name in jobs.PLACES:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"grid: {name} says where files lie, the same for all points: give it by {flag}")
         else:
-            raise InputError(f"grid: {exits.unknown('option', name, [*config, *sorted(known - {'seed'})])}")
+            raise InputError(f"grid: {exits.unknown('option', name, [*config, *sorted(known)])}")
     return jobs.make(request.method, config, settings | {"seed": seed})
 
 
@@ -131,14 +140,24 @@ def _row(score: Score) -> tuple[str, ...]:
 
 
 def command(request: Request, point: Point) -> str:
-    """The command line that trains with a point: all that differs from the defaults."""
-    values, flags, method = dict(point), "", algorithms.method(request.method)
+    """The command line that trains with a point and the first seed: all that differs from the defaults."""
+    values, method = {**dict(point), "seed": request.seeds[0]}, algorithms.method(request.method)
+    line = ["python", "cli.py", "train", request.method]
     for given, default in ((request.config, method.config(**method.defaults)), (request.settings, Settings())):
         for name, usual in record.plain(default).items():
             value = values.get(name, record.plain(given)[name])
-            if name not in ("runs_dir", "seed") and value != usual:
-                flags += f" --{name.replace('_', '-')} {shown(value)}"
-    return f"python cli.py train {request.method}{flags}"
+            if name != "runs_dir" and value != usual:
+                line += ["--" + name.replace("_", "-"), *_words(value)]
+    return shlex.join(line)
+
+
+def _words(value: Any) -> list[str]:
+    """A value as the words after its flag, from which it is read back to the last bit; none for an empty list."""
+    if isinstance(value, Mapping):
+        return [word for name, item in value.items() for word in (name, *_words(item))]
+    if isinstance(value, list):
+        return [word for item in value for word in _words(item)]
+    return [repr(value) if isinstance(value, float) else str(value)]
 
 
 def as_json(ranked: Sequence[Score], request: Request) -> dict[str, Any]:

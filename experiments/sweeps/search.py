@@ -108,21 +108,25 @@ def search(
     return sorted(final, key=lambda score: (score.given_up, score.rank)), failures
 
 
-def rungs(first: int | None, eta: int, most: int) -> list[int | None]:
+def rungs(first: int | None, eta: int, most: int, check_every: int) -> list[int | None]:
     """Iterations of each rung, the last without a limit of its own.
 
     Args:
         first: iterations of the first (None: there is one rung, all the way).
         eta: by how much they grow.
         most: iterations of a whole run.
+        check_every: iterations until a check has seen every run.
 
     Raises:
         InputError: for an impossible `first` or `eta`.
     """
     if first is None:
         return [None]
-    if first < 1 or eta < 2:
-        raise InputError("halving: first must be at least 1 and eta at least 2")
+    if eta < 2:
+        raise InputError(f"halving: eta must be at least 2, got {eta}")
+    if first < check_every:
+        why = "before its first check nothing tells a run from another"
+        raise InputError(f"halving: first must be at least validate_every ({check_every:,}), got {first:,}: {why}")
     budgets: list[int | None] = []
     while first < most:
         budgets.append(first)

@@ -80,7 +80,7 @@ def test_a_table_is_computed_once_and_shown_beside_the_paper(
 ) -> None:
     assert command_line.main(["reproduce", made_up, "--jobs", "2"]) == 0
     told = capsys.readouterr().out
-    for words in ("made-up-1: Something small, iterations (Nobody 2000, table 1)", "two seeds", "a control", "A note."):
+    for words in ("made-up-1: Something small, iterations (Nobody 2000, Table 1)", "two seeds", "a control", "A note."):
         assert words in told
     assert "the paper's claim: TPTT is faster than the control." in told
     runs = sorted((tmp_path / "runs").glob("*/config.json"))

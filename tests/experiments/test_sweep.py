@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,11 @@ from hypothesis import strategies as st
 
 import algorithms
 import cli as command_line
-from experiments import rundir
+from experiments import record, rundir
 from experiments.settings import Settings
 from experiments.sweeps import grid as grids
 from experiments.sweeps import search
-from experiments.sweeps.command import Request, sweep
+from experiments.sweeps.command import Request, command, job_of, sweep
 from experiments.sweeps.search import Score, Standing
 from minigrad.errors import InputError
 
@@ -67,6 +70,8 @@ def test_a_random_part_is_a_part_and_depends_on_the_seed_alone(size: int, seed: 
         (("alpha_i=0.1", "alpha_i=0.2"), "once"),
         (("alpha=0.1",), "alpha_i"),
         (("seed=1,2",), "seed"),
+        (("runs_dir=a,b",), "runs_dir says where files lie.*--runs-dir"),
+        (("--data-dir=a,b",), "data_dir says where files lie.*--data-dir"),
         (("alpha_i=wrong",), "alpha_i"),
         (("alpha_i=-1",), "alpha_i"),
         (("task=temprl",), "temporal"),
@@ -82,7 +87,18 @@ def test_an_impossible_grid_is_refused_before_anything_runs(grid: tuple[str, ...
     [(None, 3, [None]), (10, 3, [10, 30, None]), (20, 3, [20, None]), (15, 2, [15, 30, None]), (60, 3, [None])],
 )
 def test_rungs_grow_up_to_the_budget(first: int | None, eta: int, budgets: list[int | None]) -> None:
-    assert search.rungs(first, eta, SMALL.max_iterations) == budgets
+    assert search.rungs(first, eta, SMALL.max_iterations, check_every=10) == budgets
+
+
+@pytest.mark.parametrize(("first", "eta", "says"), [(9, 3, r"validate_every \(10\), got 9"), (10, 1, "eta .* got 1")])
+def test_a_rung_without_a_check_is_refused(first: int, eta: int, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        sweep(request("alpha_f=0.1,0.2", first=first, eta=eta))
+
+
+def test_every_point_is_checked_within_the_first_rung() -> None:
+    with pytest.raises(InputError, match=r"validate_every \(30\), got 20"):
+        sweep(request("validate_every=30,10", first=20))
 
 
 def test_points_rank_by_seeds_solved_then_speed_then_error() -> None:
@@ -115,6 +131,92 @@ def test_a_sweep_halves_and_a_second_one_computes_nothing(
     monkeypatch.setattr("experiments.parallel.pool._Worker", None)  # a process would be a mistake
     assert sweep(wanted) == 0
     assert json.loads((tmp_path / "ranking.json").read_text())["points"] == ranking
+
+
+def test_a_first_rung_of_one_check_ranks_by_it(tmp_path: Path) -> None:
+    settings = replace(SMALL, runs_dir=tmp_path, max_iterations=20)
+    wanted = replace(request("alpha_f=1e-2,1e-4", first=10, out=tmp_path / "ranking.json"), settings=settings)
+    assert sweep(wanted) == 0
+    ranking = json.loads(wanted.out.read_text())["points"]  # type: ignore[union-attr]
+    assert [point["iterations"] for point in ranking] == [20, 10]
+    assert all(point["median_lowest_error"] is not None for point in ranking)
+
+
+def test_a_seed_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = replace(SMALL, runs_dir=tmp_path, max_iterations=10)
+    assert sweep(replace(request("alpha_f=0.01", seeds=(2, 1, 2), json=True), settings=settings)) == 0
+    assert json.loads(capsys.readouterr().out)["points"][0]["seeds"] == 2
+
+
+def test_where_the_ranking_cannot_be_written_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.parallel.pool._Worker", None)  # a process would be a mistake
+    with pytest.raises(InputError, match=r"cannot write .*x\.json \(there is no folder .*nowhere\): .*--out"):
+        sweep(request("alpha_f=0.01", out=tmp_path / "nowhere" / "x.json"))
+    with pytest.raises(InputError, match=r"cannot write .*not a regular file.*--out"):
+        sweep(request("alpha_f=0.01", out=tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match=r"cannot write .*may not be written in.*--out"):
+        sweep(request("alpha_f=0.01", out=tmp_path / "x.json"))
+
+
+def test_without_matplotlib_there_is_a_table_and_a_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    settings = replace(SMALL, runs_dir=tmp_path, max_iterations=10)
+    assert sweep(replace(request("alpha_f=0.01"), settings=settings)) == 0
+    told = capsys.readouterr()
+    assert "best: python cli.py train" in told.out
+    assert "figure" not in told.out
+    assert told.err.splitlines()[-1] == "no figure: it needs matplotlib, pip install '.[lab]'"
+
+
+EXACT: dict[str, Any] = {
+    "alpha_i": 0.30000000000000004,
+    "alpha_f": 1.2345678901234567e-05,
+    "noise": 2,
+    "frozen": ["W_hh", "b_h"],
+    "p_g": 0.123456789,
+    "task_options": {"t2": "paper"},
+    "batch_size": 3,
+    "optimizer": "adagrad",
+    "adagrad_eps": 1.2345678901234567e-300,
+    "adam_betas": [0.1234567890123456, 0.9],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "point"),
+    [
+        ({}, EXACT),
+        ({"frozen": ("W_hh",), "p_g": 0.5}, {"frozen": [], "p_g": None, "length": None, "hidden": 100}),
+        ({"frozen": ("W_hh",), "p_g": 1 / 3, "alpha_g": 1e-300}, {"hidden": 9, "measure_every": 3}),
+    ],
+)
+def test_the_best_command_is_the_run_to_the_last_bit(
+    given: dict[str, Any], point: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is run, and its config.json is that of the run of the sweep."""
+    config = replace(algorithms.method("tptt").config(), **given)
+    settings = replace(SMALL, max_iterations=1, runs_dir=tmp_path)
+    wanted = Request("tptt", config, settings, (), seeds=(7, 8))
+    pairs = tuple(point.items())
+    python, cli, *line = shlex.split(command(wanted, pairs))
+    assert (python, cli) == ("python", "cli.py")
+    assert command_line.main([*line, "--runs-dir", str(tmp_path), "--json"]) == 0
+    trained = json.loads((Path(json.loads(capsys.readouterr().out)["run"]) / "config.json").read_text())
+    swept = job_of(wanted, pairs, 7)
+    assert trained["config"] == record.plain(swept.config)
+    assert trained["settings"] == record.plain(swept.settings)
+
+
+def test_a_word_with_a_blank_stays_one_word() -> None:
+    wanted = request("hidden=8")
+    wanted = replace(wanted, settings=replace(SMALL, data_dir=Path("my data")))
+    line = command(wanted, (("hidden", 8), ("frozen", [])))
+    assert "--data-dir 'my data'" in line
+    assert shlex.split(line)[-2:] == ["--data-dir", "my data"]
+    assert "--frozen" not in line
 
 
 def test_the_command_line_takes_grid_and_every_option_of_training(

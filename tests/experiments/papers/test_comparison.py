@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments import record
 from experiments.papers import comparison
-from experiments.papers.comparison import Summary
-from experiments.papers.entry import Cell, Entry, Preset
+from experiments.papers.comparison import Summary, Verdict
+from experiments.papers.entry import Cell, Entry
 from experiments.papers.measures import Measured
+from experiments.result import Result
 
 
 def entry(measure: str = "iterations", unit: str = "iterations", higher: bool = False, **more: Any) -> Entry:
@@ -35,15 +39,47 @@ def entry(measure: str = "iterations", unit: str = "iterations", higher: bool = 
                 {"name": "control", "method": "bptt", "rows": ["temporal"]},
             ],
         },
-        "presets": {"quick": {"seeds": [1, 2, 3]}},
+        "presets": {"quick": {"seeds": [1, 2, 3, 10, 11, 12]}},
         "claims": [{"text": "TPTT is ahead", "more": "TPTT", "less": "control", "higher": higher}],
     }
     return record.load(Entry, values | more, "here")
 
 
+ENDED = Result(
+    run=Path("nowhere"),
+    method="tptt",
+    task="temporal",
+    seed=1,
+    solved=False,
+    iterations=5_000,
+    error=0.5,
+    loss=0.1,
+    metric={"error": 0.5},
+    seconds=2.0,
+    iterations_per_second=150.0,
+    status="budget",
+    kernels={},
+    figure=None,
+    reason="",
+)
+"""A run that used up 5,000 iterations."""
+
+
 def measured(*values: float | None, entrant: str = "TPTT", row: str = "temporal", **more: Any) -> dict[Cell, Measured]:
-    """A cell a seed."""
-    return {Cell(row, entrant, seed): Measured(value, [], **more) for seed, value in enumerate(values, 1)}
+    """A cell a seed; one without a value failed for good."""
+    cells = {}
+    for seed, value in enumerate(values, 1):
+        bounds = (math.inf, math.inf) if value is None else None
+        cells[Cell(row, entrant, seed)] = Measured(value, [], **{"bounds": bounds, **more})
+    return cells
+
+
+def stopped(*budgets: int, entrant: str = "TPTT", row: str = "temporal") -> dict[Cell, Measured]:
+    """Cells without a value because a budget ended them."""
+    return {
+        Cell(row, entrant, 10 + seed): Measured(None, [replace(ENDED, iterations=budget)], (budget, math.inf))
+        for seed, budget in enumerate(budgets)
+    }
 
 
 def summaries(given: Entry, found: dict[Cell, Measured]) -> dict[tuple[str, str], Summary]:
@@ -95,21 +131,35 @@ def test_a_smaller_task_agrees_with_nothing() -> None:
     assert comparison.agreement(given, given.preset("quick"), ours) == "-"
 
 
-def test_a_lower_bound_below_the_paper_says_so() -> None:
+@pytest.mark.parametrize("low", [500, 950, 1_000])
+def test_a_lower_bound_below_the_paper_agrees_with_nothing(low: float) -> None:
     given = entry("depth", "steps")
-    ours = summaries(given, measured(500, at_least=True))["temporal", "TPTT"]
+    ours = summaries(given, measured(low, bounds=(low, math.inf)))["temporal", "TPTT"]
     assert comparison.agreement(given, given.preset("quick"), ours) == "too little budget"
-    assert comparison.ours_text(ours, "steps") == "at least 500"
+    assert comparison.ours_text(ours, "steps") == f"at least {low:,}"
+    above = summaries(given, measured(1_200, bounds=(1_200, math.inf)))["temporal", "TPTT"]
+    assert comparison.agreement(given, given.preset("quick"), above) == "higher"
+
+
+@pytest.mark.parametrize(("budget", "says"), [(500, "too little budget"), (5_000, "not reached")])
+def test_a_budget_below_the_published_number_refutes_nothing(budget: int, says: str) -> None:
+    given = entry()
+    ours = summaries(given, stopped(budget, budget))["temporal", "TPTT"]
+    assert comparison.agreement(given, given.preset("quick"), ours) == says
+    assert comparison.ours_text(ours, "iterations") == f"not within {budget:,} (0 of 2)"
 
 
 def test_the_constant_answer_stands_beside_accuracies_in_both_readings() -> None:
     found = summaries(entry("transfer", "% accuracy"), {})
-    assert found["temporal", "constant answer"].values == [25.0]
+    assert found["temporal", "constant answer"].range == (25.0, 25.0)
     adding = found["adding", "constant answer"]
-    assert adding.values == [pytest.approx(64.0)]
+    assert adding.median == pytest.approx(64.0)
     assert adding.second == pytest.approx(15.36)
     assert comparison.ours_text(adding, "% accuracy") == "64.00 [15.36]"
     assert ("temporal", "constant answer") not in summaries(entry(), {})
+
+
+NOBODY = (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -118,30 +168,76 @@ def test_the_constant_answer_stands_beside_accuracies_in_both_readings() -> None
         ((100, 110, 120), (130, 140, 150), "holds"),
         ((130, 140, 150), (100, 110, 120), "does not hold"),
         ((100, 140, 120), (130, 140, 150), "no clear difference"),
-        ((100, 110, 120), (None, None, None), "holds"),
+        ((100, 110, 120), NOBODY, "holds"),
         ((100, 110, None), (130, 140, 150), "no clear difference"),
+        (NOBODY, NOBODY, "neither got there"),
         ((), (130, 140, 150), "not computed"),
     ],
 )
 def test_a_claim_holds_where_the_ranges_of_the_seeds_do_not_overlap(
     tptt: tuple[float | None, ...], control: tuple[float | None, ...], says: str
 ) -> None:
-    found = measured(*tptt) | measured(*control, entrant="control")
-    given = entry()
-    (verdict,) = comparison.judge(given, comparison.summarise(given, given.preset("quick"), found))
+    (verdict,) = judged(entry(), measured(*tptt) | measured(*control, entrant="control"))
     assert verdict.rows == {"temporal": says}  # the control takes no part in the other row
-    assert verdict.sentence == f"{says}: temporal"
-    assert verdict.seeds == 3
+    if tptt:
+        assert verdict.sentence == f"{says}: temporal (3 against 3 seeds)"
+        assert verdict.firm
+    else:
+        assert (verdict.sentence, verdict.seeds) == ("not computed: temporal", (0, 0))
+
+
+def judged(given: Entry, found: dict[Cell, Measured]) -> list[Verdict]:
+    return comparison.judge(given, comparison.summarise(given, given.preset("quick"), found))
+
+
+@pytest.mark.parametrize(
+    ("tptt", "control", "says"),
+    [
+        ((100, 110, 120), 20_000, "holds"),  # the control may need 20,001, but not 120
+        ((100, 110, 30_000), 20_000, "no clear difference"),
+    ],
+)
+def test_a_run_that_a_budget_ended_may_have_needed_a_little_more(
+    tptt: tuple[float, ...], control: int, says: str
+) -> None:
+    found = measured(*tptt) | stopped(control, control, control, entrant="control")
+    assert judged(entry(), found)[0].rows == {"temporal": says}
+    turned = measured(*tptt, entrant="control") | stopped(control, control, control)
+    opposite = {"holds": "does not hold"}.get(says, says)
+    assert judged(entry(), turned)[0].rows == {"temporal": opposite}
+
+
+def test_fewer_than_three_seeds_are_a_hint() -> None:
+    (verdict,) = judged(entry(), measured(100, 110) | measured(130, 140, 150, entrant="control"))
+    assert verdict.sentence == "holds: temporal (2 against 3 seeds: a hint, no more)"
+    assert not verdict.firm
 
 
 def test_a_control_stopped_by_its_budget_refutes_nothing_and_supports_nothing() -> None:
     given = entry("depth", "steps", higher=True)
-    preset: Preset = given.preset("quick")
-    for tptt, control, at_least, says in (
+    for tptt, control, open_end, says in (
         (200, 100, False, "holds"),
         (200, 100, True, "no clear difference"),
         (100, 200, True, "does not hold"),
     ):
-        found = measured(tptt) | measured(control, entrant="control", at_least=at_least)
-        (verdict,) = comparison.judge(given, comparison.summarise(given, preset, found))
-        assert verdict.rows["temporal"] == says
+        bounds = (control, math.inf) if open_end else None
+        found = measured(tptt) | measured(control, entrant="control", bounds=bounds)
+        assert judged(given, found)[0].rows["temporal"] == says
+
+
+def test_accuracies_of_networks_that_were_cut_short_compare_at_equal_budgets_alone() -> None:
+    given = entry("accuracy", "% accuracy", higher=True, rows=[["temporal", 90.0], ["adding", 50.0]])
+    for budget, says in ((5_000, "holds"), (4_000, "no clear difference")):
+        runs = [replace(ENDED, iterations=budget)]
+        found = {}
+        for seed in (1, 2, 3):
+            found[Cell("temporal", "TPTT", seed)] = Measured(80.0 + seed, [ENDED], (80.0 + seed, 100.0))
+            found[Cell("temporal", "control", seed)] = Measured(70.0 + seed, runs, (70.0 + seed, 100.0))
+        assert judged(given, found)[0].rows["temporal"] == says
+
+
+def test_half_a_percent_is_no_difference() -> None:
+    given = entry("accuracy", "% accuracy", higher=True, rows=[["temporal", 90.0], ["adding", 50.0]])
+    for gap, says in ((0.5, "no clear difference"), (1.5, "holds")):
+        found = measured(*(64.0 + gap,) * 3) | measured(64.0, 64.0, 64.0, entrant="control")
+        assert judged(given, found)[0].rows["temporal"] == says

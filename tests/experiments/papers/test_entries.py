@@ -7,6 +7,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from experiments.papers import entry, measures
 from experiments.papers.comparison import CONSTANT
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.parallel.job import Job
+from minigrad.errors import InputError
 
 PRINTED = Path(__file__).parents[4] / "shared" / "paper_tables.json"
 """The published numbers, taken down a second time, where there is such a file beside the checkout."""
@@ -106,6 +108,23 @@ def test_cells_of_different_rows_or_seeds_are_different_runs(found: Entry, place
     assert all(len(cells) == 1 for cells in owners.values())
 
 
+@pytest.mark.parametrize("found", [f for f in ALL if f.runs_of], ids=idfn)
+def test_a_figure_of_the_runs_of_a_table_has_its_rows(found: Entry, places: dict[str, str]) -> None:
+    """Its series are the rows of the table, its runs the same, and the paper's numbers stand in the table alone."""
+    table = entry.load(found.runs_of)
+    assert [str(row[0]) for row in found.rows] == found.row_names() == table.row_names()
+    assert [job for *_, job in every(found, places)] == [job for *_, job in every(table, places)]
+    assert all(entrant.published is None for entrant in found.plan().entrants)
+
+
+def test_runs_of_its_own_and_of_another_exclude_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (entry.FOLDER / "manchev-6.toml").read_text("utf-8")
+    (tmp_path / "both.toml").write_text(f'runs_of = "manchev-7"\n{text}')
+    monkeypatch.setattr(entry, "FOLDER", tmp_path)
+    with pytest.raises(InputError, match="runs of its own and those of manchev-7"):
+        entry.load("both")
+
+
 def test_an_entry_without_a_run_says_why() -> None:
     """It lacks something here, or there is nothing to run."""
     settings_alone = {found.id for found in ALL if found.run is None and not found.needs}
@@ -136,3 +155,177 @@ def as_in_toml(cell: Any) -> Any:
     if cell is None:
         return ""
     return cell.partition(";")[0] if isinstance(cell, str) else cell
+
+
+# --- runs of Manchev & Spratling: the rates and sizes of the paper, and controls that differ in one thing ---
+
+MANCHEV = [found for found in RUNNABLE if found.id.startswith("manchev-")]
+IMAGES = [found for found in MANCHEV if found.plan().settings.get("task") == "mnist-pixels"]
+SYNTHETIC = [found for found in MANCHEV if found not in IMAGES]
+
+COMMON = {"manchev-2": "TPTT", "manchev-4": "TPTT", "manchev-a3": "TPTThx"}
+"""Tables with a common model, and the entrant that is it."""
+
+
+def printed(found: Entry) -> dict[str, dict[str, Any]]:
+    """What a table prints: columns by rows."""
+    return {str(row[0]): dict(zip(found.columns, row, strict=True)) for row in found.rows}
+
+
+def jobs_of(found: Entry, places: dict[str, str]) -> dict[tuple[str, str], Job]:
+    """The first run of each row and entrant, as the preset `paper` has it, of its first seed."""
+    preset = found.presets["paper"]
+    cells = [cell for cell in entry.cells(found, preset) if cell.seed == preset.seeds[0]]
+    return {(cell.row, cell.entrant): entry.first_job(found, preset, cell, places) for cell in cells}
+
+
+def rates(job: Job) -> dict[str, float]:
+    return {name: getattr(job.config, name) for name in ("alpha_i", "alpha_f", "alpha_g")}
+
+
+def partner(found: Entry, control: str) -> str:
+    """The network trained by target propagation that a control belongs to."""
+    names = [entrant.name for entrant in found.plan().entrants]
+    own = control.replace("BPTT-split", "TPTT")
+    return own if own in names else "without noise"
+
+
+@pytest.mark.parametrize("found", MANCHEV, ids=idfn)
+def test_split_bptt_steps_as_target_propagation_does(found: Entry, places: dict[str, str]) -> None:
+    """W_hh and b_h at 2 alpha_i / (B H), the rest at alpha_f."""
+    jobs = jobs_of(found, places)
+    for (row, name), job in jobs.items():
+        if name.startswith("BPTT-split"):
+            tptt = jobs[row, partner(found, name)]
+            rate = 2 * tptt.config.alpha_i / (job.settings.batch_size * job.settings.hidden)
+            assert (tptt.method, job.method, job.config.lr) == ("tptt", "bptt", tptt.config.alpha_f)
+            assert job.config.rates == pytest.approx({"W_hh": rate, "b_h": rate})
+
+
+def test_split_bptt_stands_beside_target_propagation() -> None:
+    """The test above passes over an entry that has no such entrant."""
+    having = {f.id for f in SYNTHETIC if any(e.name.startswith("BPTT-split") for e in f.plan().entrants)}
+    assert having == {"manchev-1", "manchev-2", "manchev-3", "manchev-4", "manchev-figure-3"}
+
+
+def test_bptt_has_the_rates_of_table_1(places: dict[str, str]) -> None:
+    """In every entry that has an entrant BPTT."""
+    first = printed(entry.load("manchev-1"))
+    seen = set()
+    for found in SYNTHETIC:
+        for (_, name), job in jobs_of(found, places).items():
+            if name == "BPTT":
+                assert (found.id, job.method, job.config.lr) == (
+                    found.id,
+                    "bptt",
+                    first[job.settings.task]["bptt_alpha"],
+                )
+                seen.add(found.id)
+    assert seen == {"manchev-1", "manchev-2", "manchev-4", "manchev-a3", "manchev-figure-3", "manchev-figure-4"}
+
+
+def test_table_a1_has_the_rates_of_table_a2(places: dict[str, str]) -> None:
+    jobs = jobs_of(entry.load("manchev-a1"), places)
+    for problem, net, *alphas in entry.load("manchev-a2").rows:
+        assert (net.lower(), alphas) == (jobs[problem, net].method, list(rates(jobs[problem, net]).values()))
+
+
+def test_tables_1_and_a1_have_the_same_tptt(places: dict[str, str]) -> None:
+    ones, others = jobs_of(entry.load("manchev-1"), places), jobs_of(entry.load("manchev-a1"), places)
+    for problem in printed(entry.load("manchev-1")):
+        assert ones[problem, "TPTT"] == others[problem, "TPTT"]
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_the_common_model_is_the_papers(name: str, places: dict[str, str]) -> None:
+    found = entry.load(name)
+    stated = found.settings.get("common_model", found.settings.get("tptt"))
+    for (row, entrant), job in jobs_of(found, places).items():
+        if entrant == COMMON[name]:
+            assert (row, rates(job)) == (row, stated)
+
+
+def test_figure_4_shows_the_best_models_of_table_2(places: dict[str, str]) -> None:
+    table, drawn = (jobs_of(entry.load(name), places) for name in ("manchev-2", "manchev-figure-4"))
+    for problem in printed(entry.load("manchev-2")):
+        best = table.get((problem, "TPTT, best rates"), table[problem, "TPTT"])
+        assert drawn[problem, "TPTT"] == best
+        assert drawn[problem, "BPTT"] == table[problem, "BPTT"]
+
+
+@pytest.mark.parametrize("name", ["manchev-figure-7", "manchev-figure-a1"])
+def test_figures_of_noise_have_the_rates_that_they_state(name: str, places: dict[str, str]) -> None:
+    found = entry.load(name)
+    stated = found.settings
+    noises = [float(series.removeprefix("eps=")) for (series,) in found.rows]
+    jobs = jobs_of(found, places)
+    assert [job.config.noise for job in jobs.values()] == noises
+    for job in jobs.values():
+        assert rates(job) == {alpha: stated[alpha] for alpha in rates(job)}
+        assert (job.settings.length, job.settings.max_iterations) == (stated["T"], stated["iterations"])
+
+
+@pytest.mark.parametrize("found", SYNTHETIC, ids=idfn)
+def test_synthetic_problems_are_trained_as_the_paper_says(found: Entry, places: dict[str, str]) -> None:
+    """Nesterov momentum, 100 hidden units, batches of 20; checked every 100 iterations by all presets and entrants."""
+    for _, _, job in every(found, places):
+        assert job.config.optimizer == "nag"
+        assert (job.config.momentum, job.settings.init, job.settings.activation) == (0.9, "orthogonal", "tanh")
+        assert (job.settings.batch_size, job.settings.hidden) == (20, 100)
+        assert (job.settings.validate_every, job.settings.validate_size, job.settings.patience) == (100, 10_000, 300)
+
+
+@pytest.mark.parametrize("found", SYNTHETIC, ids=idfn)
+def test_lengths_and_problems_are_those_of_the_rows(found: Entry, places: dict[str, str]) -> None:
+    """Columns `problem` and `tmax`, cases `problem T=length`; elsewhere the entry's own settings name the length."""
+    for _, cell, job in every(found, places):
+        name, _, length = cell.row.partition(" T=")
+        row = printed(found).get(cell.row, {})
+        problem = row.get("problem", None if name.isdigit() else name)
+        length = row.get("tmax", length or found.settings.get("T", ""))
+        assert problem in (None, job.settings.task)
+        assert str(length) in ("", str(job.settings.length))
+
+
+def test_transfer_is_from_100_to_200(places: dict[str, str]) -> None:
+    """As the titles of tables 4 and 5 say."""
+    for name in ("manchev-4", "manchev-5"):
+        found = entry.load(name)
+        assert {job.settings.length for *_, job in every(found, places)} == {100}
+        assert {(found.plan().options | preset.options)["length"] for preset in found.presets.values()} == {200}
+
+
+@pytest.mark.parametrize("found", SYNTHETIC, ids=idfn)
+def test_controls_without_training_of_w_hh_differ_in_nothing_else(found: Entry, places: dict[str, str]) -> None:
+    """The network with a frozen W_hh is the trained one, frozen; the read-out learns at alpha_f."""
+    jobs = jobs_of(found, places)
+    for (row, name), job in jobs.items():
+        own = [jobs[row, e] for e in ("TPTThx", "TPTT", "without noise") if (row, e) in jobs]
+        if name == "frozen W_hh":
+            assert job.config == replace(own[0].config, frozen=("W_hh", "b_h"))
+            assert (job.method, job.settings) == (own[0].method, own[0].settings)
+        if name == "read-out only":
+            assert (job.method, job.config.lr) == ("bptt", own[0].config.alpha_f)
+            assert {*job.config.frozen} == {"W_xh", "W_hh", "b_h"}
+
+
+@pytest.mark.parametrize("found", IMAGES, ids=idfn)
+def test_images_are_trained_as_the_paper_says(found: Entry, places: dict[str, str]) -> None:
+    """Checked on the test images, of which the largest accuracy counts; plain gradient descent with noise."""
+    stated = entry.load(found.runs_of).settings if found.runs_of else found.settings
+    assert any("selected on test data" in note for note in found.notes)
+    for preset, cell, job in every(found, places):
+        assert job.settings.task_options["valid"] == "test"
+        assert job.settings.batch_size == 16
+        assert preset.comparable == (preset is found.presets["paper"])
+        if job.method != "bptt":
+            row = {**stated, **printed(found).get(cell.row, {})}
+            assert rates(job) == {alpha: row[alpha] for alpha in rates(job)}
+            assert (job.config.optimizer, job.config.noise) == ("sgd", 0.1)
+        assert job.settings.hidden == (int(cell.row) if cell.row.isdigit() else 100)
+
+
+@pytest.mark.parametrize("found", RUNNABLE, ids=idfn)
+def test_fewer_iterations_are_ahead_and_otherwise_more_is(found: Entry) -> None:
+    """Of accuracies, lengths and angles."""
+    assert {claim.higher for claim in found.claims} <= {found.plan().measure != "iterations"}

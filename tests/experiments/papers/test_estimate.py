@@ -1,11 +1,15 @@
-"""How long a table takes, at most."""
+"""About how long a table takes, and the list that says it."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cli as command_line
 from experiments.papers import entry as entries
 from experiments.papers import estimate
 from experiments.parallel import job
@@ -38,15 +42,75 @@ def test_side_by_side_takes_less_but_not_less_than_a_cell() -> None:
     entry = entries.load("manchev-figure-5")
     preset = entry.preset("quick")
     cells = entries.cells(entry, preset)
-    alone = estimate.at_most(entry, preset, cells, 1)
-    assert estimate.at_most(entry, preset, cells, 2) == pytest.approx(alone / 2)
-    assert estimate.at_most(entry, preset, cells, 64) == pytest.approx(alone / len(cells))
-    assert estimate.at_most(entry, preset, [], 2) == 0
+    each = [estimate.about(entry, preset, [cell], 1) for cell in cells]
+    assert max(each) > 1.1 * min(each)
+    assert estimate.about(entry, preset, cells, 1) == pytest.approx(sum(each))
+    assert estimate.about(entry, preset, cells, 2) == pytest.approx(max(*each, sum(each) / 2))
+    assert estimate.about(entry, preset, cells, 64) == pytest.approx(max(each))
+    assert estimate.about(entry, preset, [], 2) == 0
 
 
 def test_a_limit_of_work_bounds_a_depth() -> None:
     entry = entries.load("manchev-1")
     cell = entries.cells(entry, entry.preset("quick"))[1]
-    quick, paper = (estimate.at_most(entry, entry.preset(name), [cell], 1) for name in ("quick", "paper"))
-    assert quick < paper / 3
+    quick, paper = (estimate.about(entry, entry.preset(name), [cell], 1) for name in ("quick", "paper"))
+    assert quick < paper / 2
     assert estimate.peak() > 0
+
+
+def test_the_last_run_of_a_depth_is_begun_however_little_work_is_left() -> None:
+    """Its work allows for a tenth of the first run: the whole of it is counted."""
+    entry = entries.load("manchev-1")
+    preset = entry.preset("quick")
+    cell = entries.cells(entry, preset)[0]
+    first = entries.first_job(entry, preset, cell, {})
+    first = replace(first, settings=replace(first.settings, length=10))
+    tight = replace(preset, options={**preset.options, "work": first.settings.max_iterations})
+    assert estimate.job_seconds(first) <= estimate.about(entry, tight, [cell], 1) < 1.2 * estimate.job_seconds(first)
+
+
+@pytest.fixture(scope="module")
+def few_entries() -> list[str]:
+    """With a long title, with three presets, with a cost, and four that cannot be run."""
+    return ["kag-1", "kag-figure-1", "kag-figure-2", "manchev-2", "manchev-7", "manchev-a2", "wiseman-1"]
+
+
+@pytest.mark.parametrize("columns", [60, 100, 120, 400])
+def test_the_list_fits_the_terminal(
+    columns: int,
+    few_entries: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(entries, "names", lambda: few_entries)
+    if columns == 120:
+        monkeypatch.delenv("COLUMNS", raising=False)  # standard output is no terminal here
+    else:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    assert command_line.main(["reproduce", "--runs-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "if every run uses up its budget" in " ".join(lines)
+    table = [line for line in lines if line.startswith("manchev-2 ")]
+    assert len(table) == 1
+    assert " quick " in table[0]
+    assert "0 of " in table[0]
+    preset = entries.load("manchev-2").preset("quick")
+    assert (preset.about in table[0]) is (columns == 400)
+    assert (entries.load("manchev-2").title in table[0]) is (columns >= 120)
+    closing = " ".join(lines).partition("not yet runnable here: ")[2]
+    assert "kag-figure-1, kag-figure-2 (needs the method fptt and its adding task)" in closing
+    assert "manchev-a2 (settings alone)" in closing
+    assert not any(line.startswith("kag-1 ") for line in lines)
+
+
+def test_the_list_for_machines_says_what_presets_are(
+    few_entries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entries, "names", lambda: few_entries)
+    assert command_line.main(["reproduce", "--runs-dir", str(tmp_path), "--json"]) == 0
+    found = {one["table"]: one for one in json.loads(capsys.readouterr().out)}
+    assert list(found) == few_entries
+    assert found["manchev-2"]["presets"]["quick"]["about"] == entries.load("manchev-2").preset("quick").about
+    assert found["kag-1"]["presets"] == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from experiments import journal, loop
 from experiments.papers.measures import Measured, accuracy, depth, iterations, measure, transfer, window_means
 from experiments.parallel import job
-from experiments.parallel.job import Job
+from experiments.parallel.job import Derived, Job
 from experiments.result import Result
 from minigrad.errors import InputError
 
@@ -38,12 +39,17 @@ ENDED = Result(
 UNSOLVED = replace(ENDED, solved=False, status="patience", error=0.25, iterations=1_000)
 
 
-def drive(chain: Generator[Job, Result, Measured], answer: Callable[[Job], Result]) -> tuple[Measured, list[Job]]:
-    """Answer every job until the chain is done: what it returns, and the jobs."""
+def drive(
+    chain: Generator[Job | Derived, Any, Measured], answer: Callable[[Job], Result]
+) -> tuple[Measured, list[Job]]:
+    """Answer every job, and compute what is to be derived, until the chain is done: what it returns, and the jobs."""
     asked: list[Job] = []
     try:
         wanted = next(chain)
         while True:
+            if isinstance(wanted, Derived):
+                wanted = chain.send(wanted.value())
+                continue
             asked.append(wanted)
             wanted = chain.send(answer(wanted))
     except StopIteration as end:
@@ -59,7 +65,7 @@ def solves_up_to(length: int) -> Callable[[Job], Result]:
 def test_depth_grows_by_ten_until_a_failure(longest: int) -> None:
     found, asked = drive(depth(JOB), solves_up_to(longest))
     assert found.value == longest
-    assert not found.at_least
+    assert found.interval == (longest, longest)
     assert [wanted.settings.length for wanted in asked] == list(range(10, longest + 11, 10))
     assert found.note == f"at {longest + 10} gave up after 1,000, 25.00 % wrong"
     assert found.seconds == 2.0 * len(asked)
@@ -69,7 +75,7 @@ def test_depth_grows_by_ten_until_a_failure(longest: int) -> None:
 def test_a_run_that_was_stopped_before_the_protocol_would_is_no_failure(iterations: int, at_least: bool) -> None:
     stopped = replace(UNSOLVED, status="budget", iterations=iterations)
     found, _ = drive(depth(JOB), lambda job: ENDED if (job.settings.length or 0) <= 30 else stopped)
-    assert (found.value, found.at_least) == (30, at_least)
+    assert found.interval == (30, math.inf if at_least else 30)
 
 
 def test_the_lengths_of_a_depth_differ_in_nothing_else() -> None:
@@ -82,9 +88,9 @@ def test_the_lengths_of_a_depth_differ_in_nothing_else() -> None:
 def test_depth_that_ends_by_its_budget_is_a_lower_bound() -> None:
     # 300 iterations at 10, 20, 30, ...: 3,000, 9,000, 18,000 time steps
     found, asked = drive(depth(JOB, work=9_500), solves_up_to(1_000))
-    assert (found.value, found.at_least, len(asked)) == (30, True, 3)
+    assert (found.value, found.interval, len(asked)) == (30, (30, math.inf), 3)
     found, asked = drive(depth(JOB, longest=40), solves_up_to(1_000))
-    assert (found.value, found.at_least, len(asked)) == (40, True, 4)
+    assert (found.value, found.interval, len(asked)) == (40, (40, math.inf), 4)
     found, asked = drive(depth(JOB, start=20, step=5, longest=30), solves_up_to(1_000))
     assert [wanted.settings.length for wanted in asked] == [20, 25, 30]
 
@@ -106,8 +112,11 @@ def test_iterations_of_a_task_that_was_not_solved_are_no_number(trained: Callabl
     assert found.value == 300
     assert found.note.startswith("solved; ||W_hh - W_hh(0)|| / ||W_hh(0)|| = ")
     found, _ = drive(iterations(JOB), trained)
-    assert found.value is None
+    assert (found.value, found.budget) == (None, 10)
+    assert found.interval == (10, math.inf)  # a larger budget might do it
     assert found.note.startswith("not solved after 10, ")
+    found, _ = drive(iterations(JOB, patience=10), trained)
+    assert found.interval == (math.inf, math.inf)
 
 
 def test_a_frozen_matrix_has_not_moved_and_a_trained_one_has(trained: Callable[[Job], Result]) -> None:
@@ -126,15 +135,21 @@ def test_a_network_is_tested_at_another_length_once(
     assert found.value is not None
     assert 0 <= found.value <= 100
     assert found.note.startswith("at 50: not solved after 10")
-    monkeypatch.setattr("experiments.evaluate.evaluate", None)  # a second evaluation would fail
+    monkeypatch.setattr("experiments.evaluate.evaluate", _refuse)
     assert drive(transfer(JOB, length=20, size=200), lambda _: done)[0] == found
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise AssertionError("evaluated a second time")
 
 
 def test_accuracy_is_the_best_of_all_checks(trained: Callable[[Job], Result]) -> None:
     done = trained(JOB)
     lines = journal.read_metrics(done.run / "metrics.jsonl")
     found, _ = drive(accuracy(JOB), lambda _: done)
-    assert found.value == pytest.approx(100 * (1 - min(line["error"] for line in lines if "error" in line)))
+    best = 100 * (1 - min(line["error"] for line in lines if "error" in line))
+    assert found.interval == (pytest.approx(best), 100)
+    assert drive(accuracy(JOB, patience=10), lambda _: done)[0].interval == (pytest.approx(best), pytest.approx(best))
 
 
 def test_means_of_windows_leave_out_what_is_no_number() -> None:

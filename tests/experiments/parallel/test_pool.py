@@ -18,7 +18,7 @@ import pytest
 from experiments import loop
 from experiments.errors import RunError
 from experiments.parallel import job, pool
-from experiments.parallel.job import Chain, Job
+from experiments.parallel.job import Chain, Derived, Job
 from experiments.parallel.store import Store
 from experiments.result import Result
 from experiments.rundir import Lock
@@ -48,19 +48,72 @@ def nobody_works(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(subprocess, "Popen", refuse)
 
 
-def signal_once(seed: int, number: signal.Signals, times: int = 1) -> Callable[[Mapping[int, str]], None]:
-    """Signal the process that trains with a seed, as soon as it does; again its next one, `times` in all."""
-    signalled: set[int] = set()
+class Striker:
+    """Signals the process that trains with a seed, as soon as it does; again its next one, `times` in all."""
 
-    def strike(folder: Path, running: Mapping[int, str]) -> None:
-        if len(signalled) < times and any(f"seed {seed}: iteration" in line for line in running.values()):
-            (lock,) = folder.glob(f"tptt-*-{seed}-1/.lock")
+    def __init__(self, seed: int, number: signal.Signals, times: int = 1) -> None:
+        self._seed, self._number, self._times = seed, number, times
+        self.struck: set[int] = set()
+
+    def __call__(self, folder: Path, running: Mapping[int, str]) -> None:
+        if len(self.struck) < self._times and any(f"seed {self._seed}: iteration" in x for x in running.values()):
+            (lock,) = folder.glob(f"tptt-*-{self._seed}-1/.lock")
             process = int(lock.read_text())
-            if process not in signalled:
-                signalled.add(process)
-                os.kill(process, number)
+            if process not in self.struck:
+                self.struck.add(process)
+                os.kill(process, self._number)
 
-    return strike
+
+def derived(job: Job, compute: Callable[[], dict[str, Any]], optional: bool) -> Chain[Any]:
+    """What follows from a run."""
+    done = yield job
+    return (yield Derived(done.run, "thing", compute, optional))
+
+
+def test_what_follows_from_a_run_is_computed_once_and_never_by_a_replay(tmp_path: Path) -> None:
+    job, times = small.job(tmp_path), []
+
+    def compute() -> dict[str, Any]:
+        times.append(1)
+        return {"value": len(times)}
+
+    small.alone(job, tmp_path)
+    store = Store(tmp_path)
+    for optional in (False, True):
+        found = pool.replay(derived(job, compute, optional), store)
+        assert (found.value, found.complete, times) == (None, optional, [])
+    for _ in range(2):
+        assert run(tmp_path, {0: derived(job, compute, False)})[0] == {0: {"value": 1}}
+        assert pool.replay(derived(job, compute, False), store).value == {"value": 1}
+    assert times == [1]
+
+
+def test_a_chain_that_cannot_derive_what_it_wants_fails_alone(tmp_path: Path) -> None:
+    def refuse() -> dict[str, Any]:
+        raise PermissionError(13, "Permission denied", "somewhere")
+
+    jobs = [small.job(tmp_path, seed=seed) for seed in (1, 2)]
+    outcomes, failures = run(tmp_path, {0: derived(jobs[0], refuse, False), 1: job.single(jobs[1])})
+    assert list(outcomes) == [1]
+    assert "Permission denied" in failures[0]
+
+
+def test_a_replay_shows_where_a_smaller_budget_ended_a_run_and_that_it_did(tmp_path: Path) -> None:
+    short = small.job(tmp_path, config=small.NEVER)
+    long = replace(short, settings=replace(short.settings, max_iterations=60))
+    done = small.alone(short, tmp_path)
+    found = pool.replay(job.single(long), Store(tmp_path))
+    assert (found.value, found.complete) == (done, False)
+
+
+def test_data_that_moved_are_found_where_the_call_says(tmp_path: Path) -> None:
+    """A run keeps the folder of its data; a later call may know better."""
+    begun = small.job(tmp_path, data_dir=str(tmp_path / "old"), until=10)
+    run(tmp_path, {0: job.single(begun)})
+    moved = small.job(tmp_path, data_dir=str(tmp_path / "new"))
+    (done,) = run(tmp_path, {0: job.single(moved)})[0].values()
+    assert done.status == "budget" or done.solved
+    assert len(runs(tmp_path)) == 1
 
 
 # --- what comes out ---
@@ -177,9 +230,10 @@ def test_a_chain_that_refuses_its_result_ends_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_is_killed_or_stopped_is_made_up_for(tmp_path: Path, number: signal.Signals) -> None:
-    what, strike = small.long(tmp_path / "pool"), signal_once(1, number)
+    what, strike = small.long(tmp_path / "pool", max_iterations=1_000), Striker(1, number)
     watcher = small.Watcher(lambda running: strike(tmp_path / "pool", running))
     outcomes, failures = run(tmp_path / "pool", {1: job.single(what)}, 1, watcher)
+    assert len(strike.struck) == 1
     assert failures == {}
     assert runs(tmp_path / "pool") == [outcomes[1].run.name]
     assert small.same(outcomes[1], small.alone(what, tmp_path / "alone"))
@@ -187,10 +241,12 @@ def test_a_worker_that_is_killed_or_stopped_is_made_up_for(tmp_path: Path, numbe
 
 def test_a_job_whose_workers_are_killed_twice_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
     """The other chain has a job left when the dead worker's place is empty."""
-    strike = signal_once(1, signal.SIGKILL, times=2)
+    strike = Striker(1, signal.SIGKILL, times=2)
+    endless = small.long(tmp_path, max_iterations=1_000_000, patience=1_000_000)
     watcher = small.Watcher(lambda running: strike(tmp_path, running))
     others = small.several(small.long(tmp_path, seed=2, max_iterations=800), small.job(tmp_path, seed=3))
-    outcomes, failures = run(tmp_path, {1: job.single(small.long(tmp_path)), 2: others}, 2, watcher)
+    outcomes, failures = run(tmp_path, {1: job.single(endless), 2: others}, 2, watcher)
+    assert len(strike.struck) == 2
     assert [done.iterations for done in outcomes[2]] == [800, 30]
     assert failures.keys() == {1}
     assert "-9" in failures[1]
@@ -259,7 +315,8 @@ def test_a_replay_takes_what_is_finished_and_computes_nothing(tmp_path: Path, no
     nobody_works()
     before = [runs(folder) for folder in (half, whole)]
     for folder, seeds in ((tmp_path / "none", []), (half, [1]), (whole, [1, 130])):
-        value, found = pool.replay(small.dependent(small.job(folder)), Store(folder))
-        assert [done.seed for done in found] == seeds
-        assert value == (found if folder == whole else None)
+        found = pool.replay(small.dependent(small.job(folder)), Store(folder))
+        assert [done.seed for done in found.runs] == seeds
+        assert found.value == (found.runs if folder == whole else None)
+        assert found.complete == (folder == whole)
     assert [runs(folder) for folder in (half, whole)] == before

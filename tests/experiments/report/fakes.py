@@ -11,10 +11,10 @@ from typing import Any
 
 from experiments import files, record, result
 from experiments.papers import entry as entries
-from experiments.papers import reproduce
+from experiments.papers import measures
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.papers.measures import Measured
-from experiments.parallel.job import Job
+from experiments.parallel.job import Derived, Job
 from experiments.result import Result
 from experiments.rundir import Run
 
@@ -87,10 +87,10 @@ def make(folder: Path, job: Job, solved: bool = True, iterations: int = 400, nam
         metric={"error": error},
         seconds=iterations / 100,
         iterations_per_second=100.0,
-        status="solved" if solved else "budget",
+        status="solved" if solved else "patience",
         kernels={"srn": "fused"},
         figure=None,
-        reason="error 0 is below 0.0001" if solved else "the budget is used up",
+        reason="error 0 is below 0.0001" if solved else "no better error for long",
     )
     write(folder / name, job, log, replace(done, **changes))
     return replace(done, **changes)
@@ -111,18 +111,23 @@ def fill(
 def _measure(
     folder: Path, entry: Entry, preset: Preset, cell: Cell, solves: Solves, made: dict[str, Result]
 ) -> Measured:
-    chain = reproduce.chain_of(entry, preset, cell, {})
-    job = next(chain)
+    chain = measures.chain(entry, preset, cell, {})
+    answer: Any = None
     try:
         while True:
-            if job.key not in made:
-                entrant = [e.name for e in entry.plan().entrants].index(cell.entrant)
-                checks = 2 + cell.seed + 3 * entrant
-                made[job.key] = make(folder, job, solves(job), checks * job.settings.validate_every)
-                _score(made[job.key], entry)
-            job = chain.send(made[job.key])
+            wanted = chain.send(answer)
+            answer = wanted.kept() if isinstance(wanted, Derived) else _run(folder, entry, cell, wanted, solves, made)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
+
+
+def _run(folder: Path, entry: Entry, cell: Cell, job: Job, solves: Solves, made: dict[str, Result]) -> Result:
+    if job.key not in made:
+        entrant = [e.name for e in entry.plan().entrants].index(cell.entrant)
+        checks = 2 + cell.seed + 3 * entrant
+        made[job.key] = make(folder, job, solves(job), checks * job.settings.validate_every)
+        _score(made[job.key], entry)
+    return made[job.key]
 
 
 def _score(done: Result, entry: Entry) -> None:

@@ -7,15 +7,21 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from experiments import loop
 from experiments.errors import RunError
 from experiments.papers import entry as entries
-from experiments.papers.entry import Cell
+from experiments.papers.comparison import Verdict
+from experiments.papers.entry import Cell, Claim
+from experiments.parallel import job as jobs
 from experiments.report import words
 from experiments.report.collect import collect
+from experiments.result import Result
 from tests.experiments.report import fakes
 
 
@@ -88,6 +94,62 @@ def test_a_path_without_a_run_is_refused(make: Callable[[Path], Path], tmp_path:
 def test_no_path_is_refused() -> None:
     with pytest.raises(RunError, match="no run is given"):
         collect([])
+
+
+def trained(folder: Path, **changes: Any) -> Result:
+    """A real run of some iterations that solves nothing."""
+    values = {"task": "temporal", "length": 10, "hidden": 4, "max_iterations": 4, "runs_dir": str(folder)}
+    checks = {"validate_every": 2, "validate_size": 50, "log_every": 1}
+    job = jobs.make("tptt", {"alpha_i": 0.0, "alpha_f": 0.0, "alpha_g": 0.0}, values | checks | changes)
+    return loop.train(job.settings, job.method, job.config, loop.Quiet(), draw=False)
+
+
+def test_a_run_and_its_continuation_are_one(tmp_path: Path) -> None:
+    """The copy with the larger budget tells of both: their logs, and the time of both together."""
+    short = trained(tmp_path)
+    middle = loop.extend(short.run, 6, loop.Quiet(), draw=False)
+    (one,) = collect([tmp_path]).items
+    assert (one.name, one.iterations) == (middle.run.name, 6)
+    long = loop.extend(middle.run, 8, loop.Quiet(), draw=False)
+    other = trained(tmp_path, seed=2)
+    found = collect([tmp_path])
+    assert {item.name for item in found.items} == {long.run.name, other.run.name}
+    assert len(found.items) == 2
+    assert found.seconds == long.seconds + other.seconds
+
+
+def test_a_continuation_that_is_not_finished_counts_for_both(tmp_path: Path) -> None:
+    short = trained(tmp_path)
+    long = loop.extend(short.run, 8, loop.Quiet(), draw=False, until=6)
+    (one,) = collect([tmp_path]).items
+    assert (one.name, one.result) == (long.run.name, None)
+
+
+def test_two_runs_from_the_beginning_are_two(tmp_path: Path) -> None:
+    """However alike their numbers: each took its own time."""
+    trained(tmp_path)
+    trained(tmp_path, max_iterations=8)
+    assert len(collect([tmp_path]).items) == 2
+
+
+def test_the_shorter_run_still_counts_for_the_table_that_asks_for_it(tmp_path: Path) -> None:
+    """A preset with the smaller budget has its cell, one with a larger budget than both has it not."""
+    entry = entries.load("manchev-figure-8")
+    preset = entry.presets["quick"]
+    cell = entries.cells(entry, preset)[0]
+    job = entries.first_job(entry, preset, cell, {})
+    budget = job.settings.max_iterations
+    short = fakes.make(tmp_path, job, solved=False, iterations=budget, name="short", status="budget")
+    longer = replace(job, settings=replace(job.settings, max_iterations=2 * budget))
+    fakes.make(tmp_path, longer, solved=False, iterations=2 * budget, name="long", status="budget")
+    for name in ("metrics.jsonl", "timings.jsonl"):
+        logs = [tmp_path / which / name for which in ("short", "long")]
+        logs[1].write_bytes(logs[0].read_bytes() + b'{"iteration": 30000, "seconds": 900.0}\n')
+    found = collect([tmp_path])
+    assert [item.name for item in found.items] == ["long"]
+    (table,) = found.tables
+    assert (table.entry.id, table.preset_name, {*table.measured}) == ("manchev-figure-8", "quick", {cell})
+    assert table.measured[cell].runs == [short]
 
 
 def damage(run: Path, name: str, text: str) -> None:
@@ -183,10 +245,21 @@ def test_findings_are_sentences(runs: Path) -> None:
     (table,) = (table for table in found.tables if table.entry.id == "manchev-1")
     told = {v.claim.text: words.verdict(table, v) for v in table.verdicts}
     assert told["TPTT solves longer sequences than BPTT"] == (
-        "no clear difference on temporal (TPTT 30, BPTT 30); not computed: temporal3 and permutation."
+        "no clear difference: temporal; not computed: temporal3, permutation (1 against 1 seeds: a hint, no more)."
+        " temporal: TPTT 30, BPTT 30."
     )
     assert words.compared(table) == "Of 4 published numbers to compare with, ours is lower than 4."
     text = " ".join(words.summary(found))
     assert f"{len(found.items)} runs, " in text
     assert "1 is not finished." in text
     assert "1 could not be read and is left out." in text
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "tone"),
+    [("holds", "holds", "good"), ("does not hold", "does not hold", "bad"), ("neither got there",) * 2 + ("even",)],
+)
+def test_a_verdict_of_few_seeds_is_neither_good_nor_bad(status: Any, word: str, tone: str) -> None:
+    claim = Claim("one is ahead of another", "one", "another")
+    assert words.badge(Verdict(claim, {"temporal": status}, (3, 3))) == (word, tone)
+    assert words.badge(Verdict(claim, {"temporal": status}, (3, 1))) == (word, "even")
