@@ -20,7 +20,7 @@ from minigrad.errors import InputError
 
 PACKAGES = {
     "": ("numpy", "scipy", "numba", "llvmlite"),
-    "lab": ("tyro", "rich", "matplotlib", "safetensors", "pooch"),
+    "lab": ("tyro", "rich", "matplotlib", "safetensors"),
     "test": ("pytest", "hypothesis", "pytest-xdist", "array-api-strict"),
 }
 """What is used, by the extra that installs it; only the test extra can be missed."""

@@ -14,7 +14,7 @@ FINISHED, FAILED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes; FAILED is for checks, and for calls of many runs of which some failed."""
 
 _EXTRAS = {
-    **dict.fromkeys(("tyro", "rich", "matplotlib", "safetensors", "pooch"), "lab"),
+    **dict.fromkeys(("tyro", "rich", "matplotlib", "safetensors"), "lab"),
     **dict.fromkeys(("pytest", "hypothesis", "xdist", "array_api_strict"), "test"),
     **dict.fromkeys(("numpy", "scipy", "numba", "llvmlite"), ""),
 }
