@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -479,9 +478,7 @@ def real(folder: Path, pattern: str, tmp_path: Path) -> dict[Split, Path]:
 )
 def test_published_counts(folder: str, pattern: str, counts: tuple[int, ...], types: int, tmp_path: Path) -> None:
     files = real(Path(folder), pattern, tmp_path)
-    start = time.process_time()
     text = corpus.words(files)
-    assert time.process_time() - start < 20  # a second or two
     assert tuple(len(text.split(split)) for split in SPLITS) == counts
     assert len(text.vocabulary) == types
     assert all(int(text.split(split).max()) < types for split in SPLITS)
@@ -495,7 +492,8 @@ def test_ids_stand_for_the_words_of_the_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_million_characters_take_seconds_and_little_memory(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a process by itself")
+def test_a_hundred_million_characters_take_less_memory_than_the_text(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     words = np.array(["".join(map(chr, rng.integers(97, 123, n))) for n in rng.integers(1, 9, 200_000)], object)
     with (tmp_path / "text8").open("w") as file:
@@ -503,20 +501,18 @@ def test_a_hundred_million_characters_take_seconds_and_little_memory(tmp_path: P
             file.write(" " + " ".join(words[np.minimum(rng.zipf(1.2, 100_000), 200_000) - 1]))
         file.truncate(100_000_000)
     code = """
-import resource, sys, time
+import re, sys
 from pathlib import Path
 from datasets import corpus
-start = time.process_time()
 text = getattr(corpus, sys.argv[2])(Path(sys.argv[1]))
-print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024)
 print(len(text.train), len(text.test))
 """
     for kind in ("rare_words", "characters"):
         command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "text8"), kind]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        seconds, megabytes, train, test = map(float, done.stdout.split())
-        assert seconds < 30
-        assert megabytes < 400
+        megabytes, train, test = map(float, done.stdout.split())
+        assert megabytes < 100
         assert train > 10 * test
         if kind == "characters":
             assert (train, test) == (90_000_000, 5_000_000)
