@@ -89,14 +89,17 @@ class _Worker:
         with suppress(BrokenPipeError):
             self.process.stdin.close()
 
-    def wait(self) -> None:
-        """Until it has ended, once it was released."""
+    def wait(self, deadline: float) -> bool:
+        """Until it has ended, once it was released; whether it did so before the deadline, or had to be killed."""
         try:
-            self.process.wait(GRACE)
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+            in_time = True
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+            in_time = False
         self._reader.join()
+        return in_time
 
 
 @dataclass
@@ -160,11 +163,7 @@ def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watch
         open_chains, course.ready = course.ready, deque()
         for at in open_chains:
             _advance(course, store, at)
-        try:
-            _compute(course, store, min(workers, len(course.ready)), watcher, lock)
-        except KeyboardInterrupt:
-            watcher.note("stopped, each run with a checkpoint: the same command goes on from there")
-            raise
+        _compute(course, store, min(workers, len(course.ready)), watcher, lock)
     return course.outcomes, course.failures
 
 
@@ -309,11 +308,16 @@ def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher, loc
             else:
                 _heard(course, store, number, event, watcher)
             watcher.moved(len(course.outcomes) + len(course.failures), course.total, course.said)
+    except KeyboardInterrupt:
+        watcher.note("stopping: the runs write their checkpoints, the same command goes on from there")
+        raise
     finally:
         for worker in workers.values():
             worker.release()
-        for worker in workers.values():
-            worker.wait()
+        deadline = time.monotonic() + GRACE
+        late = [worker for worker in workers.values() if not worker.wait(deadline)]
+        if late:
+            watcher.note(f"a run took longer than {GRACE:.0f} s to stop: it goes on from the checkpoint before")
 
 
 def _next(course: _Course[K], store: Store) -> _Open[K] | None:
@@ -382,7 +386,7 @@ def _end(course: _Course[K], number: int) -> None:
 def _lost(course: _Course[K], worker: _Worker, watcher: Watcher) -> None:
     """A worker died."""
     worker.release()
-    worker.wait()
+    worker.wait(time.monotonic() + GRACE)
     at = course.busy.get(worker.number)
     if at is not None:
         _end(course, worker.number)
