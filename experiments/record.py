@@ -52,7 +52,7 @@ def load(kind: type[T], values: Any, where: str, remedy: str = "restore the file
     """
     if not isinstance(values, Mapping):
         raise RunError(f"{where} must be a JSON object, got {type(values).__name__}: {remedy}")
-    hints = type_hints(kind)
+    hints = type_hints(kind)  # type: ignore[arg-type]  # a class can be a key
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     fitted = {}
     for name, value in values.items():
@@ -108,8 +108,8 @@ def _fit_any(kinds: tuple[Any, ...], value: Any) -> Any:
 
 
 def _fit_plain(hint: Any, value: Any) -> Any:
-    if is_dataclass(hint):
-        return load(hint, value, hint.__name__.lower())  # type: ignore[arg-type]
+    if isinstance(hint, type) and is_dataclass(hint):
+        return load(hint, value, hint.__name__.lower())
     if hint is Path:
         return Path(_need(isinstance(value, str), value, hint))
     if hint is float:

@@ -70,7 +70,7 @@ class Settings:
     """Folder of downloaded data; None: the user's cache folder."""
 
     def __post_init__(self) -> None:
-        hints = type_hints(type(self))
+        hints = type_hints(Settings)
         for entry in fields(self):
             value, hint = getattr(self, entry.name), hints[entry.name]
             if get_origin(hint) is Literal:

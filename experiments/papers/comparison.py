@@ -191,7 +191,7 @@ def judge(entry: Entry, summaries: list[Summary]) -> list[Verdict]:
     for claim in entry.claims:
         rows = dict.fromkeys(s.row for s in summaries if claim.rows is None or s.row in claim.rows)
         pairs = {row: (found.get((row, claim.more)), found.get((row, claim.less))) for row in rows}
-        judged = {row: _compare(claim, *pair, margin) for row, pair in pairs.items() if pair[0] and pair[1]}
+        judged = {row: _compare(claim, more, less, margin) for row, (more, less) in pairs.items() if more and less}
         known = [pairs[row] for row, status in judged.items() if status != "not computed"]
         seeds = [min((side[i].seeds for side in known), default=0) for i in (0, 1)]  # type: ignore[union-attr]
         verdicts.append(Verdict(claim, judged, (seeds[0], seeds[1])))

@@ -98,8 +98,12 @@ def chosen(entry: Entry, request: Request) -> Preset:
         for name in given:
             if name not in known:
                 raise InputError(exits.unknown(f"{kind} of {entry.id}", name, known))
-    changes = {"rows": request.rows, "entrants": request.entrants, "seeds": request.seeds}
-    narrowed = replace(preset, **{name: list(dict.fromkeys(value)) for name, value in changes.items() if value})
+    narrowed = replace(
+        preset,
+        rows=list(request.rows) or preset.rows,
+        entrants=list(request.entrants) or preset.entrants,
+        seeds=list(dict.fromkeys(request.seeds)) or preset.seeds,
+    )
     if not entries.cells(entry, narrowed):
         raise InputError(f"{entry.id} has no such cell: {', '.join(request.entrants)} takes no part in those rows")
     return narrowed

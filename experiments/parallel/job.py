@@ -111,4 +111,5 @@ def make(method: str, config: Mapping[str, Any], settings: Mapping[str, Any], un
 
 def single(job: Job) -> Chain[Result]:
     """One run."""
-    return (yield job)
+    done: Result = yield job
+    return done

@@ -80,8 +80,8 @@ def work(request: Mapping[str, Any]) -> None:
         if "run" in request:
             result = loop.resume(Path(request["run"]), Reporting(), data_dir=data_dir, **how)
         elif "extend" in request:
-            where = {"runs_dir": Path(request["runs_dir"]), "data_dir": data_dir}
-            result = loop.extend(Path(request["extend"]), request["max_iterations"], Reporting(), **where, **how)
+            how |= {"runs_dir": Path(request["runs_dir"]), "data_dir": data_dir}
+            result = loop.extend(Path(request["extend"]), request["max_iterations"], Reporting(), **how)
         else:
             settings = record.load(Settings, request["settings"], "settings")
             result = loop.train(settings, request["method"], request["config"], Reporting(), **how)
