@@ -62,7 +62,7 @@ def make(name: str, length: int | None = None, data_dir: Path | None = None, /, 
         InputError: for an unknown name or option, an option or a length that is impossible.
     """
     made = kind(name)
-    hints = get_type_hints(made)
+    hints = get_type_hints(made) if options else {}  # looked up in vain, they take most of the time here
     known = [field.name for field in fields(made)]
     _check_options(name, options, [option for option in known if option not in _ELSEWHERE])
     values = {option: _read(option, value, hints[option]) for option, value in options.items()}

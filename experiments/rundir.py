@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.storage import sync_folder
 from experiments import files, record
 from experiments.errors import RunError, cause
 
@@ -180,7 +181,7 @@ def create(parent: Path, stem: str, config: Mapping[str, Any], goes_on_from: Run
         held = Lock(path)
         _fill(Run(path), config, goes_on_from)
         path = _rename_to_free(path, parent / stem)
-        files.sync_folder(parent)
+        sync_folder(parent)
     except BaseException as error:
         if held is not None:
             held.release()

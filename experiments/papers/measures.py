@@ -22,7 +22,6 @@ from minigrad.errors import InputError
 
 PERCENT = 100.0
 
-
 PROTOCOL = 100_000
 """Iterations after which the papers' protocol counts a run as failed; one with a smaller budget was only stopped."""
 
@@ -175,17 +174,7 @@ MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
 
 
 def chain(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any]) -> Chain[Measured]:
-    """The chain of a cell.
-
-    Args:
-        entry: the table.
-        preset: how much of it.
-        cell: one of its cells.
-        places: Settings that say where files lie.
-
-    Raises:
-        InputError: if the file of the entry asks for something that does not exist.
-    """
+    """The chain of a cell, with the arguments and the refusals of `entry.first_job`."""
     plan = entry.plan()
     return measure(plan.measure, entries.first_job(entry, preset, cell, places), {**plan.options, **preset.options})
 

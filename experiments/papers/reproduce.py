@@ -17,6 +17,7 @@ from experiments.papers.comparison import Summary
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.papers.measures import Measured, chain
 from experiments.parallel import pool, watch
+from experiments.parallel.job import Chain
 from experiments.parallel.store import Store
 from minigrad.errors import InputError
 
@@ -210,7 +211,8 @@ def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[st
         for s in summaries
     ]
     claims = [
-        {"text": v.claim.text, "by": v.claim.by, "rows": v.rows} for v in comparison.judge(found.entry, summaries)
+        {"text": v.claim.text, "by": v.claim.by, "rows": v.rows, "seeds": v.seeds}
+        for v in comparison.judge(found.entry, summaries)
     ]
     failures = [record.plain(cell) | {"reason": why} for cell, why in found.failures.items()]
     return {
@@ -265,9 +267,18 @@ def in_width(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
 def _state(entry: Entry, preset: Preset, store: Store, request: Request) -> dict[str, Any]:
     """How much of a preset is done, and how long the rest takes."""
     cells = entries.cells(entry, preset)
+    state: dict[str, Any] = {"about": preset.about, "cells": len(cells), "done": 0, "seconds": None, "missing": ""}
     try:
-        left = [c for c in cells if not pool.replay(chain(entry, preset, c, request.places), store).complete]
-        done, seconds, missing = len(cells) - len(left), estimate.about(entry, preset, left, request.workers), ""
+        chains = {cell: chain(entry, preset, cell, request.places) for cell in cells}
     except InputError as error:  # its data are not here
-        done, seconds, missing = 0, None, str(error)
-    return {"about": preset.about, "cells": len(cells), "done": done, "seconds": seconds, "missing": missing}
+        return state | {"missing": str(error)}
+    left = [cell for cell, one in chains.items() if not _is_complete(one, store)]
+    return state | {"done": len(cells) - len(left), "seconds": estimate.about(entry, preset, left, request.workers)}
+
+
+def _is_complete(one: Chain[Measured], store: Store) -> bool:
+    """Whether nothing of a cell is left to compute; something damaged has to be computed again."""
+    try:
+        return pool.replay(one, store).complete
+    except (InputError, OSError):
+        return False

@@ -160,6 +160,9 @@ def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watch
         return course.outcomes, course.failures
     with _alone(store.folder, watcher) as lock:
         store.look()  # what another call finished meanwhile
+        if store.unreadable:
+            some = f"{len(store.unreadable)} in {store.folder}, such as {store.unreadable[0].name}"
+            watcher.note(f"runs that cannot be read count for nothing: {some}")
         open_chains, course.ready = course.ready, deque()
         for at in open_chains:
             _advance(course, store, at)

@@ -27,14 +27,19 @@ class Store:
     def look(self) -> None:
         """Look through the folder again."""
         self._runs: dict[str, list[tuple[Run, int]]] = {}
+        self.unreadable: list[Path] = []
+        """Run directories that this version cannot read, and that count for nothing."""
         for config in sorted(self.folder.glob("[!.]*/config.json")):
             self.add(config.parent)
 
     def add(self, path: Path) -> None:
         """Take note of a run directory."""
-        with suppress(InputError, OSError):
+        try:
             run = rundir.open_run(path)
             job = job_of(run)
+        except (InputError, OSError):
+            self.unreadable.append(path)
+        else:
             self._runs.setdefault(job.key, []).append((run, job.settings.max_iterations))
 
     def find(self, job: Job) -> Run | None:

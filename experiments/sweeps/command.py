@@ -59,6 +59,8 @@ def sweep(request: Request) -> int:
     request = replace(request, seeds=tuple(dict.fromkeys(request.seeds)))
     if request.out is not None:
         files.check_writable(request.out)
+        if request.out.suffix == ".png":
+            raise InputError(f"--out {request.out} is where the figure goes: give the ranking another ending, .json")
     chosen = points(request.grid, request.sample, request.sample_seed)
     made = [[job_of(request, point, seed) for seed in request.seeds] for point in chosen]
     check_every = max(job.settings.validate_every for runs in made for job in runs)

@@ -95,6 +95,7 @@ def test_a_table_is_computed_once_and_shown_beside_the_paper(
     ]
     assert found["cells"][0]["paper"] == 10
     assert Path(found["figure"]).read_bytes().startswith(b"\x89PNG")
+    assert [claim["seeds"] for claim in found["claims"]] == [[2, 2]]
     assert printed(capsys, made_up, "--show") == found
 
 
@@ -112,6 +113,17 @@ def test_the_list_says_what_there_is_and_how_long_it_takes(made_up: str, capsys:
     printed(capsys, made_up)
     assert command_line.main(["reproduce"]) == 0
     assert "6 of 6" in capsys.readouterr().out
+
+
+def test_the_list_counts_what_is_damaged_as_missing_and_says_nothing_of_data(
+    made_up: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed(capsys, made_up)
+    next((tmp_path / "runs").glob("*/evaluations/moved.json")).write_text("{")
+    assert command_line.main(["reproduce"]) == 0
+    (quick,) = (line for line in capsys.readouterr().out.splitlines() if "quick" in line)
+    assert "5 of 6" in quick
+    assert "needs data" not in quick
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,11 @@ def test_the_command_line_takes_grid_and_every_option_of_training(
     assert Path(told.rpartition("figure: ")[2].strip()).exists()
 
 
+def test_the_figure_never_takes_the_place_of_the_ranking(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="another ending"):
+        sweep(request("alpha_i=0.1", out=tmp_path / "ranking.png"))
+
+
 def test_a_bad_sweep_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["sweep", "tptt", "--grid", "alpha_x=1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

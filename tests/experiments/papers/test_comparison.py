@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from experiments.papers import comparison
 from experiments.papers.comparison import Summary, Verdict
 from experiments.papers.entry import Cell, Entry
 from experiments.papers.measures import Measured
-from experiments.result import Result
+from tests.experiments.papers.results import STOPPED
 
 
 def entry(measure: str = "iterations", unit: str = "iterations", higher: bool = False, **more: Any) -> Entry:
@@ -45,26 +44,6 @@ def entry(measure: str = "iterations", unit: str = "iterations", higher: bool = 
     return record.load(Entry, values | more, "here")
 
 
-ENDED = Result(
-    run=Path("nowhere"),
-    method="tptt",
-    task="temporal",
-    seed=1,
-    solved=False,
-    iterations=5_000,
-    error=0.5,
-    loss=0.1,
-    metric={"error": 0.5},
-    seconds=2.0,
-    iterations_per_second=150.0,
-    status="budget",
-    kernels={},
-    figure=None,
-    reason="",
-)
-"""A run that used up 5,000 iterations."""
-
-
 def measured(*values: float | None, entrant: str = "TPTT", row: str = "temporal", **more: Any) -> dict[Cell, Measured]:
     """A cell a seed; one without a value failed for good."""
     cells = {}
@@ -77,7 +56,7 @@ def measured(*values: float | None, entrant: str = "TPTT", row: str = "temporal"
 def stopped(*budgets: int, entrant: str = "TPTT", row: str = "temporal") -> dict[Cell, Measured]:
     """Cells without a value because a budget ended them."""
     return {
-        Cell(row, entrant, 10 + seed): Measured(None, [replace(ENDED, iterations=budget)], (budget, math.inf))
+        Cell(row, entrant, 10 + seed): Measured(None, [replace(STOPPED, iterations=budget)], (budget, math.inf))
         for seed, budget in enumerate(budgets)
     }
 
@@ -228,10 +207,10 @@ def test_a_control_stopped_by_its_budget_refutes_nothing_and_supports_nothing() 
 def test_accuracies_of_networks_that_were_cut_short_compare_at_equal_budgets_alone() -> None:
     given = entry("accuracy", "% accuracy", higher=True, rows=[["temporal", 90.0], ["adding", 50.0]])
     for budget, says in ((5_000, "holds"), (4_000, "no clear difference")):
-        runs = [replace(ENDED, iterations=budget)]
+        runs = [replace(STOPPED, iterations=budget)]
         found = {}
         for seed in (1, 2, 3):
-            found[Cell("temporal", "TPTT", seed)] = Measured(80.0 + seed, [ENDED], (80.0 + seed, 100.0))
+            found[Cell("temporal", "TPTT", seed)] = Measured(80.0 + seed, [STOPPED], (80.0 + seed, 100.0))
             found[Cell("temporal", "control", seed)] = Measured(70.0 + seed, runs, (70.0 + seed, 100.0))
         assert judged(given, found)[0].rows["temporal"] == says
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import os
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from experiments.papers.comparison import CONSTANT
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.parallel.job import Job
 from minigrad.errors import InputError
+from tests.experiments import blank
 
 PRINTED = Path(__file__).parents[4] / "shared" / "paper_tables.json"
 """The published numbers, taken down a second time, where there is such a file beside the checkout."""
@@ -39,19 +37,7 @@ def idfn(found: Entry) -> str:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A folder of data with files of MNIST's format, all black, in which no job misses anything."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "mnist").mkdir()
-    for half, count in (("train", 12_000), ("t10k", 1)):
-        write_blank(folder / "mnist" / f"{half}-images-idx3-ubyte", count, 28, 28)
-        write_blank(folder / "mnist" / f"{half}-labels-idx1-ubyte", count)
-    return {"data_dir": str(folder)}
-
-
-def write_blank(path: Path, *sizes: int) -> None:
-    """An idx file of zeros, which take no room on the disk."""
-    header = struct.pack(f">HBB{len(sizes)}I", 0, 8, len(sizes), *sizes)
-    path.write_bytes(header)
-    os.truncate(path, len(header) + math.prod(sizes))
+    return {"data_dir": str(blank.mnist(tmp_path_factory.mktemp("data"), 12_000, 1))}
 
 
 def every(found: Entry, places: dict[str, str]) -> Iterator[tuple[Preset, Cell, Job]]:

@@ -16,27 +16,9 @@ from experiments.parallel import job
 from experiments.parallel.job import Derived, Job
 from experiments.result import Result
 from minigrad.errors import InputError
+from tests.experiments.papers.results import ENDED, UNSOLVED
 
 JOB = job.make("tptt", {}, {"length": 50})
-
-ENDED = Result(
-    run=Path("nowhere"),
-    method="tptt",
-    task="temporal",
-    seed=1,
-    solved=True,
-    iterations=300,
-    error=0.0,
-    loss=0.1,
-    metric={"error": 0.0},
-    seconds=2.0,
-    iterations_per_second=150.0,
-    status="solved",
-    kernels={},
-    figure=None,
-    reason="",
-)
-UNSOLVED = replace(ENDED, solved=False, status="patience", error=0.25, iterations=1_000)
 
 
 def drive(

@@ -23,6 +23,7 @@ from experiments.parallel.store import Store
 from experiments.result import Result
 from experiments.rundir import Lock
 from minigrad.errors import InputError
+from tests.experiments import blank
 from tests.experiments.parallel import compute, small
 
 ROOT = Path(__file__).parents[3]
@@ -107,13 +108,28 @@ def test_a_replay_shows_where_a_smaller_budget_ended_a_run_and_that_it_did(tmp_p
 
 
 def test_data_that_moved_are_found_where_the_call_says(tmp_path: Path) -> None:
-    """A run keeps the folder of its data; a later call may know better."""
-    begun = small.job(tmp_path, data_dir=str(tmp_path / "old"), until=10)
-    run(tmp_path, {0: job.single(begun)})
-    moved = small.job(tmp_path, data_dir=str(tmp_path / "new"))
-    (done,) = run(tmp_path, {0: job.single(moved)})[0].values()
-    assert done.status == "budget" or done.solved
-    assert len(runs(tmp_path)) == 1
+    """A run keeps the folder of its data, by its whole path; a later call may know better."""
+    old = blank.mnist(tmp_path / "old", 24, 2)
+    images = {"task": "mnist-pixels", "length": None, "batch_size": 2, "validate_size": 2, "data_dir": str(old)}
+    settings = images | {"max_iterations": 20, "validate_every": 10}
+    folder = tmp_path / "runs"
+    assert not run(folder, {0: job.single(small.job(folder, until=10, **settings))})[1]
+    old.rename(tmp_path / "new")
+    moved = settings | {"data_dir": str(tmp_path / "new")}
+    (done,) = run(folder, {0: job.single(small.job(folder, **moved))})[0].values()
+    assert (done.status, done.iterations, len(runs(folder))) == ("budget", 20, 1)
+    # Beyond its budget too, in a copy that knows where they are now.
+    (longer,) = run(folder, {0: job.single(small.job(folder, **moved | {"max_iterations": 30}))})[0].values()
+    assert longer.iterations == 30
+    assert json.loads((longer.run / "config.json").read_text())["settings"]["data_dir"] == str(tmp_path / "new")
+
+
+def test_runs_that_cannot_be_read_are_named_once_they_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    watcher = small.Watcher()
+    run(tmp_path, {0: job.single(small.job(tmp_path))}, watcher=watcher)
+    assert any("cannot be read" in note and "broken" in note for note in watcher.notes)
 
 
 # --- what comes out ---
