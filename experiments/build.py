@@ -99,7 +99,6 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
 
     method = algorithms.method(method_name)
     task, model = build(settings)
-    task.size_of("train")  # data that is missing or damaged shows here, before kernels compile
     settings = replace(settings, length=task.length)
     return Parts(settings, method, config_of(method, config), task, model)
 

@@ -69,6 +69,7 @@ def train(
     """
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
+    _look_for_data(parts)
     settings = parts.settings  # the length resolved
     state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
     rundir.check_parent(settings.runs_dir)
@@ -111,6 +112,7 @@ def resume(
             display.note(f"{run.path} is finished ({done.status}): {done.reason}")
             return done
         parts = standing.parts_of(run, assemble, **_places(data_dir))
+        _look_for_data(parts)
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
         begin = standing.restore(run, parts).within(parts.settings.max_iterations)
@@ -179,6 +181,11 @@ def _content(parts: Parts) -> dict[str, Any]:
 def _places(data_dir: Path | None) -> dict[str, Any]:
     """Settings that differ from those of a run."""
     return {} if data_dir is None else {"data_dir": data_dir}
+
+
+def _look_for_data(parts: Parts) -> None:
+    """Missing or damaged data show before kernels compile and before anything is written."""
+    parts.task.size_of("train")
 
 
 def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:

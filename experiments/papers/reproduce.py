@@ -67,7 +67,7 @@ def reproduce(request: Request) -> int:
     """Run what is missing of the tables, print them beside the paper's, draw their figures.
 
     Raises:
-        InputError: if a table, preset, row or entrant does not exist, or its data are not here.
+        InputError: if a table, preset, row or entrant does not exist.
     """
     if not request.tables:
         show_list(request)
@@ -166,7 +166,7 @@ def lines(found: Reproduced, preset_name: str) -> list[str]:
     legend = [(f"{e.name}:", e.about) for e in entry.plan().entrants if e.about and e.name in shown]
     out += ["", *table(legend)] if legend else []
     out += [""] + [f"{s.row}, {s.entrant}: {note}" for s in summaries for note in s.notes]
-    out += [f"{cell.row}, {cell.entrant}, seed {cell.seed} failed: {why}" for cell, why in found.failures.items()]
+    out += _failed(found.failures)
     out += ["", *verdict_lines(entry, summaries)] if entry.claims else []
     return out + [f"note: {note}" for note in entry.notes]
 
@@ -180,6 +180,19 @@ def _rows(entry: Entry, preset: Preset, summaries: list[Summary]) -> Iterable[tu
         paper = comparison.number(s.published, entry.unit)
         ours = comparison.ours_text(s, entry.unit) + ("" if s.seeds == s.wanted else f", {s.seeds} of {s.wanted} seeds")
         yield row, s.entrant, paper, ours, "" if shown == "-" else shown, spent
+
+
+def _failed(failures: Mapping[Cell, str]) -> list[str]:
+    """Why cells have no value; cells that failed for the same reason together."""
+    by_reason: dict[str, list[Cell]] = {}
+    for cell, why in failures.items():
+        by_reason.setdefault(why, []).append(cell)
+    return [f"{_named(cells)} failed: {why}" for why, cells in by_reason.items()]
+
+
+def _named(cells: list[Cell]) -> str:
+    first = f"{cells[0].row}, {cells[0].entrant}, seed {cells[0].seed}"
+    return first if len(cells) == 1 else f"{first} and {len(cells) - 1} more"
 
 
 def verdict_lines(entry: Entry, summaries: list[Summary]) -> list[str]:
@@ -267,13 +280,14 @@ def in_width(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
 def _state(entry: Entry, preset: Preset, store: Store, request: Request) -> dict[str, Any]:
     """How much of a preset is done, and how long the rest takes."""
     cells = entries.cells(entry, preset)
-    state: dict[str, Any] = {"about": preset.about, "cells": len(cells), "done": 0, "seconds": None, "missing": ""}
+    left = [cell for cell in cells if not _is_complete(chain(entry, preset, cell, {}), store)]
+    state = {"about": preset.about, "cells": len(cells), "done": len(cells) - len(left), "seconds": None, "missing": ""}
     try:
-        chains = {cell: chain(entry, preset, cell, request.places) for cell in cells}
-    except InputError as error:  # its data are not here
+        for cell in left:
+            entries.first_job(entry, preset, cell, request.places).look_for_data()
+    except InputError as error:
         return state | {"missing": str(error)}
-    left = [cell for cell, one in chains.items() if not _is_complete(one, store)]
-    return state | {"done": len(cells) - len(left), "seconds": estimate.about(entry, preset, left, request.workers)}
+    return state | {"seconds": estimate.about(entry, preset, left, request.workers)}
 
 
 def _is_complete(one: Chain[Measured], store: Store) -> bool:

@@ -47,6 +47,14 @@ class Job:
         own = [f"{name} {shown(value)}" for name, value in record.plain(self.config).items() if value != usual[name]]
         return ", ".join([self.method, *own, f"{s.task} T={s.length}", f"seed {s.seed}"])
 
+    def look_for_data(self) -> None:
+        """Make sure that there is something to train on.
+
+        Raises:
+            InputError: if its data are missing or damaged.
+        """
+        build.make_task(self.settings).size_of("train")
+
 
 def shown(value: Any) -> str:
     """A value of an option as one writes it on a command line."""

@@ -156,6 +156,8 @@ def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watch
     course: _Course[K] = _Course(len(chains))
     for key, chain in chains.items():
         _advance(course, store, _begun(key, chain, course))
+    for why in dict.fromkeys(course.failures.values()):
+        watcher.note(why)
     if not course.ready:
         return course.outcomes, course.failures
     with _alone(store.folder, watcher) as lock:
@@ -251,6 +253,11 @@ def _advance(course: _Course[K], store: Store, at: _Open[K] | None, done: Result
     while at is not None:
         done = done if done is not None else store.result(at.job)
         if done is None:
+            try:
+                at.job.look_for_data()
+            except InputError as error:
+                course.failures[at.key] = one_line(str(error))
+                return
             # A chain that is begun comes first: finished cells are worth more than many half done.
             (course.ready.append if at.fresh else course.ready.appendleft)(at)
             return

@@ -144,9 +144,8 @@ def collect(paths: Sequence[Path]) -> Collection:
     known = Store(items[0].run.path)
     for item in items:
         known.add(item.run.path)
-    data = next((item.job.settings.data_dir for item in items if item.job.settings.data_dir), None)
     parents = {f"{item.run.path.parent}/" for item in items}
-    tables = [table for name in entries.names() if (table := _covered(entries.load(name), known, data, damaged))]
+    tables = [table for name in entries.names() if (table := _covered(entries.load(name), known, damaged))]
     told = [Damaged(one.name, _without(one.why, parents)) for one in damaged]
     return Collection(_without_continued(items), tables, told)
 
@@ -260,28 +259,23 @@ def _begins_with(path: Path, other: Path) -> bool:
     return False
 
 
-def _covered(entry: Entry, known: Store, data: Path | None, damaged: list[Damaged]) -> Covered | None:
+def _covered(entry: Entry, known: Store, damaged: list[Damaged]) -> Covered | None:
     """The preset of an entry that has most finished cells; None if there is no finished cell."""
     if entry.run is None:
         return None
-    presets = [_preset(entry, name, known, data, damaged) for name in entry.presets]
+    presets = [_preset(entry, name, known, damaged) for name in entry.presets]
     best = max(presets, key=lambda found: (len(found.measured), -found.cells))
     return best if best.measured else None
 
 
-def _preset(entry: Entry, name: str, known: Store, data: Path | None, damaged: list[Damaged]) -> Covered:
+def _preset(entry: Entry, name: str, known: Store, damaged: list[Damaged]) -> Covered:
     """What there is of one preset."""
     preset = entry.presets[name]
     cells = entries.cells(entry, preset)
     found = Covered(entry, name, preset, len(cells), {}, {})
-    places = {"data_dir": data and str(data)}
     for cell in cells:
         try:
-            chain = measures.chain(entry, preset, cell, places)
-        except InputError:  # its data are not here, without which nobody knows which runs it asks for
-            break
-        try:
-            there = pool.replay(chain, known)
+            there = pool.replay(measures.chain(entry, preset, cell, {}), known)
         except Damage as error:
             damaged.append(Damaged(f"{entry.id}, {cell.row}, {cell.entrant}, seed {cell.seed}", _why(error)))
             continue

@@ -16,6 +16,7 @@ import pytest
 
 import cli as command_line
 from experiments.papers import entry as entries
+from tests.experiments import blank
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,9 +47,6 @@ rows = ["temporal"]
 about = "two seeds"
 seeds = [1, 2]
 settings = { max_iterations = 30 }
-[presets.broken]
-seeds = [1]
-settings = { max_iterations = 30, task_options = { t2 = "nonsense" } }
 [[claims]]
 text = "TPTT is faster than the control"
 more = "TPTT"
@@ -126,6 +124,65 @@ def test_the_list_counts_what_is_damaged_as_missing_and_says_nothing_of_data(
     assert "needs data" not in quick
 
 
+IMAGES = """
+paper = "Nobody 2000"
+label = "Table 2"
+title = "Images"
+kind = "table"
+unit = "percent"
+columns = ["network", "theirs"]
+rows = [["small", 10]]
+notes = []
+[run]
+measure = "accuracy"
+row = "network"
+[run.settings]
+task = "mnist-pixels"
+task_options = { train_size = "10" }
+hidden = 4
+batch_size = 2
+validate_every = 2
+validate_size = 2
+checkpoint_every = 2
+[[run.entrants]]
+name = "BPTT"
+method = "bptt"
+published = "theirs"
+[presets.quick]
+about = "two seeds"
+seeds = [1, 2]
+settings = { max_iterations = 2 }
+"""
+
+
+def test_data_are_needed_for_what_is_to_be_computed_and_for_nothing_else(
+    made_up: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tables" / "made-up-2.toml").write_text(IMAGES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    elsewhere = ("--data-dir", str(blank.mnist(tmp_path / "elsewhere", 12, 2)))
+
+    def told(*arguments: str) -> str:
+        assert command_line.main(["reproduce", *arguments]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    def listed(*arguments: str) -> str:
+        return next(line for line in told(*arguments).splitlines() if "0 of 2" in line or "2 of 2" in line)
+
+    assert "needs data" in listed()
+    assert "needs data" not in listed(*elsewhere)
+    assert command_line.main(["reproduce", "made-up-2"]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "failed" in line)
+    assert line.startswith("small, BPTT, seed 1 and 1 more failed: there is no file ")
+    assert not list((tmp_path / "runs").glob("*/config.json"))
+    computed = told("made-up-2", *elsewhere)
+    assert "constant" in computed
+    assert told("made-up-2") == told("made-up-2", "--show") == computed
+    assert "2 of 2" in listed()
+    assert command_line.main(["report", "runs", "--out", "page.html"]) == 0
+    assert "made-up-2" in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -134,7 +191,6 @@ def test_the_list_counts_what_is_damaged_as_missing_and_says_nothing_of_data(
         (["made-up-1", "--rows", "temporel"], "did you mean temporal?"),
         (["made-up-1", "--entrants", "tptt"], "there are: TPTT, control"),
         (["made-up-1", "--jobs", "0"], "jobs must be at least 1"),
-        (["made-up-1", "--preset", "broken"], "made-up-1, temporal, TPTT: t2 must be"),
         (["made-up-1", "--seeds", "x"], "--seeds"),
     ],
 )
@@ -147,6 +203,17 @@ def test_bad_input_is_one_line(
     (line,) = told.err.splitlines()
     assert says in line
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_entry_that_asks_for_what_does_not_exist_is_named(
+    made_up: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = TABLE.replace("hidden = 8", 'hidden = 8, task_options = { t2 = "nonsense" }')
+    (tmp_path / "tables" / "made-up-1.toml").write_text(wrong)
+    for arguments in ([], ["made-up-1"]):
+        assert command_line.main(["reproduce", *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "made-up-1, temporal, TPTT: t2 must be" in line
 
 
 def test_an_entry_without_a_plan_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:

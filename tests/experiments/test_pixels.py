@@ -79,4 +79,7 @@ def test_the_length_of_a_run_is_that_of_its_task() -> None:
 
 def test_data_are_looked_for_before_anything_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no file .*train-images"):
-        build.assemble(Settings(task="mnist-permuted", data_dir=tmp_path), "bptt")
+        loop.train(
+            Settings(task="mnist-permuted", data_dir=tmp_path, runs_dir=tmp_path / "runs"), "bptt", None, loop.Quiet()
+        )
+    assert not (tmp_path / "runs").exists()
