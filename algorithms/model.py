@@ -115,10 +115,8 @@ class Model:
     @property
     def kernels(self) -> tuple[str, ...]:
         """Names of the kernels that unrolling and scoring call, see `minigrad.kernels`."""
-        layers = self.cell.layers if isinstance(self.cell, cells.Stack) else (self.cell,)
-        cell_names = sorted({type(cell).__name__.lower() for cell in layers})
         ends = [("readout", self.loss == "softmax"), ("scatter", self.vocabulary is not None)]
-        return (*cell_names, *(name for name, called in ends if called))
+        return (*self.cell.kernels, *(name for name, called in ends if called))
 
     def output(self, p: Params, x: Array) -> Array:
         """Logits or values at the scored steps, from h_0 = 0."""

@@ -31,8 +31,8 @@ class Settings:
     """Length T of its sequences, in steps; None: the task's own (60 for the synthetic ones, all pixels of an image)."""
     task_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the task itself, such as jitter false (adding), t2 paper (temporal) or shuffle false (images)."""
-    cell: Literal["srn", "gru", "lstm", "antisymmetric"] = "srn"
-    """Recurrent cell."""
+    cell: Literal["srn", "gru", "gru-cho", "lstm", "antisymmetric"] = "srn"
+    """Recurrent cell (gru: the form of cuDNN; gru-cho: the original form)."""
     activation: Literal["tanh", "sigmoid", "relu", "linear"] = "tanh"
     """Activation of the srn cell; the other cells have their own."""
     init: Literal["orthogonal", "normal", "sigmoid", "uniform", "identity"] = "orthogonal"

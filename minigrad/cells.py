@@ -13,7 +13,7 @@ and any leading axes. Gates stand side by side in the order of the equations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -45,6 +45,10 @@ class Cell(Protocol):
     @property
     def state_size(self) -> int:
         """S."""
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels that unrolling calls, see `minigrad.kernels`."""
 
     def init(self, rng: np.random.Generator, scheme: Scheme, dtype: str) -> Params:
         """Fresh parameters, host arrays."""
@@ -111,6 +115,7 @@ class SRN:
     input_size: int
     hidden: int
     activation: Activation = "tanh"
+    kernels: ClassVar[tuple[str, ...]] = ("srn",)
 
     @property
     def state_size(self) -> int:
@@ -158,6 +163,7 @@ class GRU:
 
     input_size: int
     hidden: int
+    kernels: ClassVar[tuple[str, ...]] = ("gru",)
 
     @property
     def state_size(self) -> int:
@@ -197,6 +203,59 @@ class GRU:
 
 
 @dataclass(frozen=True)
+class ChoGRU:
+    """Gated recurrent unit in its original form (Cho et al. 2014): the reset gate before the recurrent product.
+
+    r = s(x @ W_r + b_r + h @ R_r)
+    z = s(x @ W_z + b_z + h @ R_z)
+    n = tanh(x @ W_n + b_n + (r * h) @ R_n)
+    h' = (1 - z) * n + z * h
+    Parameters, gates r, z, n side by side: W_xh [D, 3H] (W), W_hh [H, 3H] (R), b_h [3H] (b). There is no fused kernel:
+    the candidate's product waits for the gate.
+    """
+
+    input_size: int
+    hidden: int
+    kernels: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def state_size(self) -> int:
+        """S = H."""
+        return self.hidden
+
+    def init(self, rng: np.random.Generator, scheme: Scheme, dtype: str) -> Params:
+        """W_xh, W_hh, then b_h."""
+        H = self.hidden
+        return {
+            "W_xh": _weights(rng, scheme, self.input_size, H, 3, dtype),
+            "W_hh": _weights(rng, scheme, H, H, 3, dtype),
+            "b_h": _bias(rng, scheme, 3 * H, H, dtype),
+        }
+
+    def project(self, p: Params, x: Array) -> Array:
+        """u = x @ W_xh + b_h [..., 3H]."""
+        return ops.add(ops.matmul(x, p["W_xh"]), p["b_h"])
+
+    def advance(self, p: Params, u: Array, h: Array) -> Array:
+        """The two gates, the candidate and the new state."""
+        H = self.hidden
+        u_r, u_z, u_n = ops.split(u, 3)
+        gates, candidate = ops.split(p["W_hh"], [2 * H, H])
+        v_r, v_z = ops.split(ops.matmul(h, gates), 2)
+        z = ops.sigmoid(u_z + v_z)
+        n = ops.tanh(u_n + ops.matmul(ops.sigmoid(u_r + v_r) * h, candidate))
+        return n - z * (n - h)
+
+    def unroll(self, p: Params, x: Array, h0: Array) -> Array:
+        """Step by step."""
+        return unroll_by_steps(self, p, x, h0)
+
+    def output(self, h: Array) -> Array:
+        """The state itself."""
+        return h
+
+
+@dataclass(frozen=True)
 class LSTM:
     """Long short-term memory, one bias; the state is [h | c].
 
@@ -206,6 +265,7 @@ class LSTM:
 
     input_size: int
     hidden: int
+    kernels: ClassVar[tuple[str, ...]] = ("lstm",)
 
     @property
     def state_size(self) -> int:
@@ -254,6 +314,7 @@ class Antisymmetric:
     hidden: int
     epsilon: float = 0.01
     gamma: float = 0.01
+    kernels: ClassVar[tuple[str, ...]] = ("antisymmetric",)
 
     @property
     def state_size(self) -> int:
@@ -310,6 +371,11 @@ class Stack:
         return self.layers[-1].hidden
 
     @property
+    def kernels(self) -> tuple[str, ...]:
+        """Those of all layers."""
+        return tuple(sorted({name for layer in self.layers for name in layer.kernels}))
+
+    @property
     def state_size(self) -> int:
         """The sum over layers."""
         return sum(self._sizes())
@@ -358,7 +424,7 @@ class Stack:
         return top.output(ops.getitem(h, (..., slice(self.state_size - top.state_size, None))))
 
 
-CELLS: dict[str, Any] = {"srn": SRN, "gru": GRU, "lstm": LSTM, "antisymmetric": Antisymmetric}
+CELLS: dict[str, Any] = {"srn": SRN, "gru": GRU, "gru-cho": ChoGRU, "lstm": LSTM, "antisymmetric": Antisymmetric}
 
 
 def make(name: str, input_size: int, hidden: int, activation: Activation = "tanh", layers: int = 1) -> Cell:

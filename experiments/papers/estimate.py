@@ -26,7 +26,7 @@ PER_ITERATION = 7e-4
 PRODUCTS = {"bptt": 3.0, "tptt": 7.0, "tptthx": 6.0}
 """Forward passes that an iteration of a method amounts to, in arithmetic."""
 
-GATES = {"srn": 1, "antisymmetric": 2, "gru": 3, "lstm": 4}
+GATES = {"srn": 1, "antisymmetric": 2, "gru": 3, "gru-cho": 3, "lstm": 4}
 
 
 @cache

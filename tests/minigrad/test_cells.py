@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minigrad import cells, ops
 from minigrad.backend import Params
-from minigrad.cells import GRU, LSTM, SRN, Antisymmetric, Cell, Stack
+from minigrad.cells import GRU, LSTM, SRN, Antisymmetric, Cell, ChoGRU, Stack
 from minigrad.check import check_gradient
 from minigrad.errors import InputError
 from minigrad.rng import stream
@@ -33,6 +33,7 @@ CELLS: dict[str, Cell] = {
     "srn relu": SRN(D, H, "relu"),
     "srn linear": SRN(D, H, "linear"),
     "gru": GRU(D, H),
+    "gru-cho": ChoGRU(D, H),
     "lstm": LSTM(D, H),
     "antisymmetric": Antisymmetric(D, H, epsilon=0.5, gamma=0.2),
     "two srn": cells.make("srn", D, H, "sigmoid", layers=2),
@@ -86,6 +87,20 @@ def gru_by_hand(cell: GRU, p: Params, x: Any, h: Any) -> Any:
     return new
 
 
+def cho_gru_by_hand(cell: ChoGRU, p: Params, x: Any, h: Any) -> Any:
+    none = np.zeros(3 * H)
+
+    def gate(number: int, j: int, h: Any) -> float:
+        return affine(x, p["W_xh"], p["b_h"], number * H + j) + affine(h, p["W_hh"], none, number * H + j)
+
+    reset = [logistic(gate(0, j, h)) * h[j] for j in range(H)]
+    new = []
+    for j in range(H):
+        z = logistic(gate(1, j, h))
+        new.append((1 - z) * np.tanh(gate(2, j, reset)) + z * h[j])
+    return new
+
+
 def lstm_by_hand(cell: LSTM, p: Params, x: Any, h: Any) -> Any:
     hidden, memory = [], []
     for j in range(H):
@@ -110,7 +125,13 @@ def antisymmetric_by_hand(cell: Antisymmetric, p: Params, x: Any, h: Any) -> Any
     return new
 
 
-BY_HAND = {SRN: srn_by_hand, GRU: gru_by_hand, LSTM: lstm_by_hand, Antisymmetric: antisymmetric_by_hand}
+BY_HAND = {
+    SRN: srn_by_hand,
+    GRU: gru_by_hand,
+    ChoGRU: cho_gru_by_hand,
+    LSTM: lstm_by_hand,
+    Antisymmetric: antisymmetric_by_hand,
+}
 
 
 def by_hand(cell: Any, p: Params, x: Any, h: Any) -> Any:
@@ -177,7 +198,7 @@ def test_both_twins_are_steps_one_after_the_other(
     monkeypatch.setenv("MINIGRAD_KERNELS", twin)
     h, gradients = run(cell.unroll)
     h_by_steps, gradients_by_steps = run(lambda *arguments: cells.unroll_by_steps(cell, *arguments))
-    assert bool(called) == (twin == "fused" and steps > 0)
+    assert bool(called) == (twin == "fused" and steps > 0 and bool(cell.kernels))
     assert_allclose(h, h_by_steps, rtol=1e-12, atol=1e-14, strict=True)
     for n, g in gradients_by_steps.items():
         assert_allclose(gradients[n], g, rtol=1e-11, atol=1e-13, strict=True)
@@ -356,6 +377,7 @@ def count(p: Params) -> int:
 NAMES: dict[str, dict[str, tuple[int, ...]]] = {
     "srn tanh": {"W_xh": (D, H), "W_hh": (H, H), "b_h": (H,)},
     "gru": {"W_xh": (D, 3 * H), "W_hh": (H, 3 * H), "b_xh": (3 * H,), "b_hh": (3 * H,)},
+    "gru-cho": {"W_xh": (D, 3 * H), "W_hh": (H, 3 * H), "b_h": (3 * H,)},
     "lstm": {"W_xh": (D, 4 * H), "W_hh": (H, 4 * H), "b_h": (4 * H,)},
     "antisymmetric": {"W_xh": (D, 2 * H), "W_hh": (H, H), "b_h": (2 * H,)},
     "two srn": {
@@ -392,7 +414,12 @@ def test_names_and_shapes(name: str) -> None:
 @settings(max_examples=20, deadline=None)
 @given(d=st.integers(1, 9), h=st.integers(1, 9))
 def test_counts(d: int, h: int) -> None:
-    formulas = {"srn": h * (d + h + 1), "gru": 3 * h * (d + h + 2), "lstm": 4 * h * (d + h + 1)}
+    formulas = {
+        "srn": h * (d + h + 1),
+        "gru": 3 * h * (d + h + 2),
+        "gru-cho": 3 * h * (d + h + 1),
+        "lstm": 4 * h * (d + h + 1),
+    }
     for name, number in formulas.items():
         assert count(cells.make(name, d, h).init(stream(0), "normal", "float64")) == number
     antisymmetric = count(cells.make("antisymmetric", d, h).init(stream(0), "normal", "float64"))
@@ -482,7 +509,7 @@ def test_cells_by_name() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "elman"}, "unknown cell 'elman': use srn, gru, lstm, antisymmetric"),
+        ({"name": "elman"}, "unknown cell 'elman': use srn, gru, gru-cho, lstm, antisymmetric"),
         ({"hidden": 0}, "sizes of at least 1, got input 2, hidden 0"),
         ({"input_size": 0}, "sizes of at least 1, got input 0"),
         ({"layers": 0}, "layers 0"),
