@@ -5,6 +5,9 @@ long text through which the state is carried (truncated BPTT).
     E   = loss(h_T) or the mean of loss(h_t) over t
     W  <- W - lr dE/dW
 
+Where the sequences of a batch are successive blocks of one text, each begins in the state in which the one before ends,
+and gradients end at the borders.
+
 Legend: T time, B batch, S numbers in a state; E loss, h states [T, B, S].
 """
 
@@ -48,10 +51,13 @@ class Config(UpdateRule):
     """Parameters that are not trained, such as W_hh b_h."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Factors on the learning rate of single parameters, >= 0, such as W_hh 1e-4 b_h 1e-4 (the control BPTT-split)."""
+    update_freq: int = 1
+    """Batches whose mean gradient makes one update, at the latest at the end of a pass through the data; 0: all batches
+    of a pass (the batch regime of Wiseman et al.)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_zero(self, "lr")
+        at_least_zero(self, "lr", "update_freq")
         above_zero(self, "clip")
         for name, factor in self.rates.items():
             if not (factor >= 0 and np.isfinite(factor)):
@@ -71,6 +77,10 @@ class State:
     optimizer: dict[str, Any]
     carry: Array | None = None
     """Last states [B, S] of the batch before, for batches that continue."""
+    total: Params | None = None
+    """Sum of the gradients since the last update; None: nothing waits."""
+    count: int = 0
+    """How many gradients that are."""
 
 
 def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
@@ -91,7 +101,13 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         E = model.score(w, model.scored(h), y)
     dE_dW = tape.gradient(E, without(w, *config.frozen))
 
-    W, optimizer = config.update_rule().step(dE_dW, state.optimizer, p)
+    total = dE_dW if state.total is None else {name: g + state.total[name] for name, g in dE_dW.items()}
+    count = state.count + 1
+    if due := count == config.update_freq or batch.last:
+        mean = {name: g / count for name, g in total.items()} if count > 1 else total
+        W, optimizer = config.update_rule().step(mean, state.optimizer, p)
+    else:
+        W, optimizer = p, state.optimizer
     reason = divergence(E.value, dE_dW)
     info = Info(
         loss=E.value,
@@ -101,7 +117,8 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         arrays={"h": h.value},
         kernels=kernels.twins(called(model), (x.shape[1], model.cell.hidden), p["W_hy"]),
     )
-    return State(W, optimizer, last_state(h.value)), info
+    waiting: dict[str, Any] = {} if due else {"total": total, "count": count}
+    return State(W, optimizer, last_state(h.value), **waiting), info
 
 
 def called(model: Model) -> tuple[str, ...]:

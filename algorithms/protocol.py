@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from algorithms.blocks import border_states
 from minigrad import optim
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
@@ -44,6 +45,14 @@ class Batch(Protocol):
     @property
     def index(self) -> int:
         """Number of the batch within its split."""
+
+    @property
+    def consecutive(self) -> bool:
+        """Whether every sequence goes on where the one before it ends."""
+
+    @property
+    def last(self) -> bool:
+        """Whether a pass through the split ends with it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,8 @@ class Method:
     step: Callable[..., tuple[Any, Info]]
     kernels: Callable[[Any], tuple[str, ...]] = lambda model: ()
     """kernels(model): names of the kernels that a step calls, see `minigrad.kernels`."""
+    blocks: bool = False
+    """Whether its batches are successive blocks of one text, side by side."""
     measure: Callable[..., dict[str, Any]] | None = None
     """measure(config, model, state, batch, info): the diagnostics, by name; `state`: before the step."""
 
@@ -164,10 +175,17 @@ def check_names(params: Params, option: str, names: Iterable[str]) -> None:
 def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None) -> Array:
     """h_0 [B, S]: the carried state where the batch continues the one before, zeros elsewhere.
 
+    Sequences that are successive blocks begin where the one before them ends, the first as above.
+
     Raises:
         InputError: if the batch continues sequences of another number.
     """
-    if not batch.continues or carry is None:
+    if not batch.continues:
+        carry = None
+    if batch.consecutive:
+        first = model.initial_state(params, 1) if carry is None else carry[-1:]
+        return border_states(model, params, batch.x, first[0])[:-1]
+    if carry is None:
         return model.initial_state(params, batch.x.shape[1])
     if carry.shape[0] != batch.x.shape[1]:
         raise InputError(f"the batch continues {batch.x.shape[1]} sequences, the carried state has {carry.shape[0]}")

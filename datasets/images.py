@@ -78,6 +78,8 @@ class Pixels(ABC):
     tokens: ClassVar[bool] = False
     loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
     loss_at: ClassVar[Literal["last", "every"]] = "last"
+    streams: ClassVar[int | None] = None
+    fingerprint: ClassVar[str | None] = None
     solved_below: ClassVar[float] = 0.0
     """Never: training ends with its budget or its patience."""
 

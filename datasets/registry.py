@@ -25,6 +25,14 @@ _HOMES = {
     "digits-pixels": "images",
     "mnist-pixels": "images",
     "mnist-permuted": "images",
+    "ptb-word": "text",
+    "ptb-300": "text",
+    "ptb-char": "text",
+    "text8-word": "text",
+    "text8-char": "text",
+    "wikitext-2": "text",
+    "wikitext-103": "text",
+    "sample-char": "text",
 }
 
 _ELSEWHERE = {"length": "--length", "data_dir": "--data-dir"}
@@ -47,6 +55,15 @@ def kind(name: str) -> Any:
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(_HOMES)}"
         raise InputError(f"unknown task {name!r}: {hint}")
     return import_module(f"datasets.{_HOMES[name]}").TASKS[name]
+
+
+def has_option(name: str, option: str) -> bool:
+    """Whether a task has an option.
+
+    Raises:
+        InputError: for an unknown task.
+    """
+    return option in {field.name for field in fields(kind(name))} - _ELSEWHERE.keys()
 
 
 def make(name: str, length: int | None = None, data_dir: Path | None = None, /, **options: Any) -> Task:

@@ -57,6 +57,8 @@ class Temporal:
     tokens: ClassVar[bool] = False
     loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
     loss_at: ClassVar[Literal["last", "every"]] = "last"
+    streams: ClassVar[int | None] = None
+    fingerprint: ClassVar[str | None] = None
     solved_below: ClassVar[float] = 1e-4
 
     def __post_init__(self) -> None:
@@ -104,6 +106,8 @@ class Temporal3:
     tokens: ClassVar[bool] = False
     loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
     loss_at: ClassVar[Literal["last", "every"]] = "last"
+    streams: ClassVar[int | None] = None
+    fingerprint: ClassVar[str | None] = None
     solved_below: ClassVar[float] = 1e-4
 
     def __post_init__(self) -> None:
@@ -148,6 +152,8 @@ class Permutation:
     tokens: ClassVar[bool] = False
     loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
     loss_at: ClassVar[Literal["last", "every"]] = "last"
+    streams: ClassVar[int | None] = None
+    fingerprint: ClassVar[str | None] = None
     solved_below: ClassVar[float] = 1e-4
 
     def __post_init__(self) -> None:
@@ -196,6 +202,8 @@ class Adding:
     tokens: ClassVar[bool] = False
     loss: ClassVar[Literal["softmax", "mse"]] = "mse"
     loss_at: ClassVar[Literal["last", "every"]] = "last"
+    streams: ClassVar[int | None] = None
+    fingerprint: ClassVar[str | None] = None
     solved_below: ClassVar[float] = 1e-4
 
     def __post_init__(self) -> None:
@@ -261,6 +269,8 @@ class AddingSum:
     tokens: ClassVar[bool] = False
     loss: ClassVar[Literal["softmax", "mse"]] = "mse"
     loss_at: ClassVar[Literal["last", "every"]] = "last"
+    streams: ClassVar[int | None] = None
+    fingerprint: ClassVar[str | None] = None
     solved_below: ClassVar[float] = 0.01
     """On the mean squared error, for which the paper names no threshold: 6 % of what the constant scores."""
 

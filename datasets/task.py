@@ -23,12 +23,16 @@ class Batch:
     """Whether the sequences go on where those of the batch before ended: if not, the state starts afresh."""
     index: int = 0
     """Number of the batch within its split: methods that keep something per batch find it by this."""
+    consecutive: bool = False
+    """Whether every sequence goes on where the one before it ends, as blocks of one text side by side."""
+    last: bool = False
+    """Whether a pass through its split ends with it."""
 
 
 class Task(Protocol):
     """A task family at one length: frozen, without state, cheap to make.
 
-    No file is read before a size or a batch is asked for.
+    No file is read before a size, a batch or, of a text, what follows from its vocabulary is asked for.
     """
 
     @property
@@ -60,6 +64,17 @@ class Task(Protocol):
         """Steps that are scored."""
 
     @property
+    def streams(self) -> int | None:
+        """Streams in which validation and testing go through a text, the state carried from batch to batch.
+
+        None where sequences have nothing to do with each other.
+        """
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Stands for the vocabulary and its order, where the task has one: a run goes on with no other."""
+
+    @property
     def chance(self) -> dict[str, float]:
         """What the best constant answer scores, for every name that `scores` returns."""
 
@@ -78,4 +93,7 @@ class Task(Protocol):
         """`size` sequences: always the same for the same arguments."""
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
-        """Judge outputs [B, O] of a network against targets; the first entry decides whether the task is solved."""
+        """Judge outputs [B, O] or [T, B, O] of a network against targets; the first entry decides what is best.
+
+        The task is solved when that one is below `solved_below`. An entry `nll` is in nats a token.
+        """

@@ -27,13 +27,22 @@ class Network(Protocol):
     def output(self, p: Params, x: Array) -> Array:
         """What is scored: [B, O], or [T, B, O] where the loss is at every step."""
 
+    def initial_state(self, p: Params, batch_size: int) -> Array:
+        """h_0 [B, S]; this one and those below are asked for by texts alone."""
+
+    def unroll(self, p: Params, x: Array, h0: Array) -> Array:
+        """States [T, B, S]."""
+
+    def readout(self, p: Params, h: Array) -> Array:
+        """Outputs [T, B, O] of states."""
+
 
 @dataclass(frozen=True)
 class Parts:
     """Everything that a run is made of."""
 
     settings: Settings
-    """With the length that the task has."""
+    """With the length that the task has, and the vocabulary that it must have."""
     method: Method
     config: Any
     """The method's Config."""
@@ -98,9 +107,28 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
     import algorithms
 
     method = algorithms.method(method_name)
+    if method.blocks:
+        settings = replace(settings, task_options=_in_blocks(settings, method))
     task, model = build(settings)
-    settings = replace(settings, length=task.length)
+    settings = replace(settings, length=task.length, task_options=_options(settings, task))
     return Parts(settings, method, config_of(method, config), task, model)
+
+
+def _in_blocks(settings: Settings, method: Method) -> dict[str, str]:
+    """The options of a text laid out in blocks, for a method that knows no other layout."""
+    from datasets import registry
+
+    if not registry.has_option(settings.task, "layout"):
+        raise InputError(f"{method.name} needs a text, such as sample-char or ptb-word: {settings.task} is none")
+    if settings.task_options.get("layout", "blocks") != "blocks":
+        raise InputError(f"{method.name} needs the text in blocks: leave the option layout out")
+    return {**settings.task_options, "layout": "blocks"}
+
+
+def _options(settings: Settings, task: Task) -> dict[str, str]:
+    """The options of the task, and the vocabulary: a run that goes on later must not meet another one."""
+    known = {} if task.fingerprint is None else {"vocabulary": task.fingerprint}
+    return {**settings.task_options, **known}
 
 
 def config_of(method: Method, config: Any) -> Any:

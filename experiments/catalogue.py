@@ -20,7 +20,7 @@ def show(as_json: bool) -> None:
         print(dump(found))
         return
     tasks = [
-        (task["name"], task["summary"], text(task["chance"]), str(task["shortest"]), str(task["length"]))
+        (task["name"], task["summary"], _chance(task["chance"]), str(task["shortest"]), str(task["length"]))
         for task in found["tasks"]
     ]
     print("\n".join(["methods", *table(tuple(method.values()) for method in found["methods"])]))
@@ -49,7 +49,7 @@ def catalogue() -> dict[str, Any]:
 
 def short_citation(bibtex: str) -> str:
     """Authors and year of a BibTeX entry: `Werbos 1990`, `Kag & Saligrama 2021`, `Wiseman et al. 2017`."""
-    fields = dict(re.findall(r"(\w+)\s*=\s*\{(.+)\}", bibtex))
+    fields = dict(re.findall(r"(\w+)\s*=\s*\{(.+?)\},?$", bibtex, re.MULTILINE | re.DOTALL))
     people = re.split(r"\s+and\s+", fields["author"])
     names = [person.partition(",")[0] if "," in person else person.split()[-1] for person in people]
     return f"{' & '.join(names) if len(names) < 3 else f'{names[0]} et al.'} {fields['year']}"
@@ -63,10 +63,15 @@ def _task(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "summary": summary,
-        "chance": dict(task.chance),
+        # That of a text follows from its words, and this command reads no data.
+        "chance": dict(task.chance) if task.streams is None else None,
         "shortest": shortest,
         "length": task.length,
     }
+
+
+def _chance(chance: dict[str, float] | None) -> str:
+    return "nll that of its words" if chance is None else text(chance)
 
 
 def _possible(name: str, length: int) -> bool:

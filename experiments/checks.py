@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from algorithms.measures import spectral_radius
+from algorithms.protocol import initial_state, last_state
 from experiments.build import Parts
 from minigrad.backend import Array, Params, to_device, to_numpy
 
@@ -20,6 +22,9 @@ BATCH = 1_000
 
 FINITE_BATCH = 200
 """The same where data are finite: such sequences are long, and the states of all their steps lie in memory at once."""
+
+OUTPUTS = 1 << 22
+"""Numbers that a network puts out at once for a text: one for each word of the vocabulary at each step."""
 
 
 def batch_on_device(parts: Parts, split: Split, index: int, size: int) -> Batch:
@@ -34,30 +39,62 @@ def batch_on_device(parts: Parts, split: Split, index: int, size: int) -> Batch:
 def score(parts: Parts, params: Params, split: Split, first: int, size: int) -> dict[str, float]:
     """Mean scores over `size` sequences: the batches `first`, `first + 1`, ... of a split.
 
+    The mean is over answers: one a sequence, or, where every step is scored, one a step. Through a text the state is
+    carried from batch to batch.
+
     Args:
         parts: task, model and settings.
         params: parameters to judge.
         split: where the sequences come from.
         first: number of the first batch.
-        size: number of sequences, at most as many as the split has.
+        size: number of sequences, at most as many as the split has; a window of one stream of a text counts as one.
     """
     sums: dict[str, float] = {}
-    for batch, count in _batches(parts, split, first, size):
-        scores = parts.task.scores(to_numpy(parts.model.output(params, batch.x)), to_numpy(batch.y))
-        for name, value in scores.items():
+    answers = 0
+    for output, y in _outputs(parts, params, _batches(parts, split, first, size)):
+        count = math.prod(y.shape[: 1 if parts.task.loss_at == "last" else 2])
+        answers += count
+        for name, value in parts.task.scores(output, y).items():
             sums[name] = sums.get(name, 0.0) + float(value) * count
-    return {name: total / size for name, total in sums.items()}
+    return {name: total / answers for name, total in sums.items()}
 
 
-def _batches(parts: Parts, split: Split, first: int, size: int) -> Iterator[tuple[Batch, int]]:
-    """Batches of a split from number `first` on, `size` sequences in all, and how many each holds."""
-    finite = parts.task.size_of(split) is not None
-    most = FINITE_BATCH if finite else BATCH
+def with_perplexity(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores for people: beside `nll`, nats a token, also `perplexity`, e^nll, and `bits` a token, nll / ln 2."""
+    if "nll" not in scores:
+        return dict(scores)
+    with np.errstate(over="ignore"):
+        perplexity = float(np.exp(np.float64(scores["nll"])))
+    return {**scores, "perplexity": perplexity, "bits": scores["nll"] / math.log(2)}
+
+
+def _outputs(parts: Parts, params: Params, batches: Iterable[Batch]) -> Iterator[tuple[Any, Any]]:
+    """What the network answers and what would be right, host arrays; of a text in parts of some steps each."""
+    model = parts.model
+    carry: Array | None = None
+    for batch in batches:
+        if parts.task.streams is None:
+            yield to_numpy(model.output(params, batch.x)), to_numpy(batch.y)
+            continue
+        streams = batch.x.shape[1]
+        carry = None if carry is None else carry[:streams]
+        h = model.unroll(params, batch.x, initial_state(model, params, batch, carry))
+        carry = last_state(h)
+        steps = max(1, OUTPUTS // (streams * parts.task.output_size))
+        for start in range(0, len(h), steps):
+            part = slice(start, start + steps)
+            yield to_numpy(model.readout(params, h[part])), to_numpy(batch.y[part])
+
+
+def _batches(parts: Parts, split: Split, first: int, size: int) -> Iterator[Batch]:
+    """Batches of a split from number `first` on, `size` sequences in all."""
+    endless = parts.task.size_of(split) is None
+    most = parts.task.streams or (BATCH if endless else FINITE_BATCH)
     for number, start in enumerate(range(0, size, most), first):
         count = min(most, size - start)
         # The batches of a finite split lie side by side only where all have one size: the last one is cut.
-        batch = batch_on_device(parts, split, number, most if finite else count)
-        yield _cut(batch, count, parts.task.loss_at), count
+        batch = batch_on_device(parts, split, number, count if endless else most)
+        yield _cut(batch, count, parts.task.loss_at)
 
 
 def _cut(batch: Batch, count: int, loss_at: Literal["last", "every"]) -> Batch:

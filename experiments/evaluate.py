@@ -33,15 +33,16 @@ def evaluate(
         run_dir: the run directory; it may be in training.
         checkpoint: the newest, or that of the lowest validation error.
         split: where the sequences come from.
-        size: how many; of a finite split with fewer, all.
+        size: how many; of a finite split with fewer, all. A window of one stream of a text counts as one.
         length: their length (None: that of the training).
         device: where to compute (None: where the run was trained).
         data_dir: folder of downloaded data (None: that of the run).
         assemble: makes the parts of a run from names.
 
     Returns:
-        run, method, task, length, seed, checkpoint (its path), iteration, split, sequences, error (the first score),
-        scores, chance, solved (whether the error is below the task's bound).
+        run, method, task, length, seed, checkpoint (its path), iteration, split, sequences, of (how many there are
+        in the split, where they have an end), error (the first score), scores, chance, solved (whether the error is
+        below the task's bound). Scores and chance in nats a token come with perplexity and bits.
 
     Raises:
         RunError: if the run, or the checkpoint asked for, is missing or damaged.
@@ -54,7 +55,7 @@ def evaluate(
     changes = {name: value for name, value in wished.items() if value is not None}
     parts = standing.parts_of(run, assemble, **changes)
     path, at = _load(run, parts, checkpoint)
-    size = checks.available(parts, split, size)
+    there, size = parts.task.size_of(split), checks.available(parts, split, size)
     scores = checks.score(parts, at.state.params, split, 0, size)
     return {
         "run": str(run.path),
@@ -66,9 +67,10 @@ def evaluate(
         "iteration": at.counters.iteration,
         "split": split,
         "sequences": size,
+        **({} if there is None else {"of": there}),
         "error": checks.first_score(scores),
-        "scores": scores,
-        "chance": dict(parts.task.chance),
+        "scores": checks.with_perplexity(scores),
+        "chance": checks.with_perplexity(parts.task.chance),
         "solved": checks.first_score(scores) < parts.task.solved_below,
     }
 

@@ -216,7 +216,9 @@ def _try_step(parts: Parts, at: Standing) -> dict[str, str]:
 def _step(parts: Parts, at: Standing) -> tuple[Any, Info, Batch]:
     """The next iteration of the method."""
     settings, number = parts.settings, at.counters.iteration + 1
-    batch = checks.batch_on_device(parts, "train", number, settings.batch_size)
+    # A text is read from its first window on, in order; which of what is drawn comes first is all the same.
+    first = 1 if parts.task.streams is None else 0
+    batch = checks.batch_on_device(parts, "train", number - 1 + first, settings.batch_size)
     rng = stream(settings.seed, "step", number)
     state, info = parts.method.step(parts.config, parts.model, at.state, batch, rng)
     return state, info, batch
@@ -425,7 +427,7 @@ def _conclude(
         iterations=counters.iteration,
         error=counters.error,
         loss=counters.loss,
-        metric=dict(counters.scores or {}),
+        metric={**checks.with_perplexity(counters.scores or {})},
         seconds=seconds,
         iterations_per_second=counters.iteration / max(seconds, 1e-9),
         status=counters.status,

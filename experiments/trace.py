@@ -33,14 +33,32 @@ UPDATE_KEYS = ("optimizer", "momentum", "adagrad_eps", "adam_betas", "adam_eps")
 CONFIG_KEYS: dict[str, tuple[str, ...]] = {
     "bptt": (*UPDATE_KEYS, "clip", "lr", "frozen"),
     "tptt": (*UPDATE_KEYS, "alpha_i", "alpha_f", "alpha_g", "w_xh", "reduction", "noise", "frozen"),
+    "btprop": (
+        *(*UPDATE_KEYS, "clip", "theta_steps", "theta_lr", "alm_steps"),
+        *("constraint", "lambda", "h_steps", "h_lr", "h_optimizer", "h_clip", "h_init", "u_lr", "dual"),
+    ),
 }
 """Keys of a fixture's config that are fields of the method's Config; those of `Setup` come on top."""
 
-OPTIMIZERS = {"bptt": ("sgd", "momentum", "nag", "adagrad", "adam"), "tptt": ("sgd", "momentum", "nag", "adagrad")}
+ALIASES = {"lambda": "lam"}
+"""Keys that are no names in Python."""
+
+FIXED: dict[str, dict[str, Any]] = {"btprop": {"u_start": 1}}
+"""Fields of a method's Config that no fixture sets: duals move at once."""
+
+OPTIMIZERS: dict[str, tuple[str, ...]] = {
+    "bptt": ("sgd", "momentum", "nag", "adagrad", "adam"),
+    "tptt": ("sgd", "momentum", "nag", "adagrad"),
+    "btprop": ("sgd", "momentum", "nag", "adagrad", "adam"),
+}
 CHOICES = {"activation": ("tanh", "sigmoid", "linear"), "reduction": ("mean_bh", "sum_h")}
 """Values that a fixture may name, where the method itself knows more."""
 
-ARRAYS: dict[str, tuple[str, ...]] = {"bptt": (), "tptt": ("h", "targets", "loss_g", "loss_f")}
+ARRAYS: dict[str, tuple[str, ...]] = {
+    "bptt": (),
+    "tptt": ("h", "targets", "loss_g", "loss_f"),
+    "btprop": ("h", "h_hat", "u", "carry"),
+}
 """What a method's Info holds that is written out beside loss, parameters, state and gradients."""
 
 
@@ -82,9 +100,10 @@ def trace(name: str, fixture: Path, out: Path) -> None:
     given = read(Path(fixture))
     setup, config = configure(method, family, given)
     model, params = network(setup, given)
-    batch, h0, noise = minibatch(family, config, model, params, given)
+    batch, carry, noise = minibatch(family, config, model, params, given)
+    duals = {"u": _duals(batch, carry, given)} if family == "btprop" and "state/u" in given else {}
     state = method.init(config, model, params, np.random.Generator(np.random.Philox(0)))
-    state = dataclasses.replace(with_state(method, state, given), carry=h0)
+    state = dataclasses.replace(with_state(method, state, given), carry=carry, **duals)
     _refuse_rest(given)
     with np.errstate(all="ignore"):  # finite numbers may overflow: the loss then says so
         after, info = method.step(config, model, state, batch, Given(noise))
@@ -137,6 +156,8 @@ def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Set
     values = _json(_take(given, "config"))
     if family == "tptt" and "clip" in values and values.pop("clip") is not None:
         raise InputError("config: clip must be null, tptt clips nothing")
+    if family == "btprop" and values.setdefault("loss_at", "every") != "every":
+        raise InputError(f"config: loss_at is always every for btprop, got {values['loss_at']!r}")
     names = {field.name for field in dataclasses.fields(Setup)}
     allowed = (*names, *CONFIG_KEYS[family])
     for key in values:
@@ -147,7 +168,8 @@ def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Set
         if key in values and values[key] not in choices:
             raise InputError(f"config: {key} must be one of {', '.join(choices)}, got {values[key]!r}")
     setup = record.load(Setup, {k: v for k, v in values.items() if k in names}, "config", "mend the fixture")
-    own = {**method.defaults, **{k: v for k, v in values.items() if k not in names}}
+    own = {**method.defaults, **{ALIASES.get(k, k): v for k, v in values.items() if k not in names}}
+    own |= FIXED.get(family, {})
     if "optimizer" in own and own["optimizer"] not in OPTIMIZERS[family]:
         raise InputError(f"config: optimizer must be one of {', '.join(OPTIMIZERS[family])}, got {own['optimizer']!r}")
     try:
@@ -181,7 +203,7 @@ def network(setup: Setup, given: dict[str, Array]) -> tuple[Model, Params]:
     if E is not None and E.ndim != 2:
         raise InputError(f"params/E: has shape {E.shape}, must be [V, D]")
     D, H, O = params["W_xh"].shape[0], params["W_hh"].shape[0], params["W_hy"].shape[1]
-    if setup.cell == "antisymmetric" or setup.cell not in cells.CELLS:
+    if setup.cell not in ("srn", "gru", "lstm"):
         raise InputError(f"config: cell must be srn, gru or lstm, got {setup.cell!r}")
     if setup.loss not in ("softmax", "mse") or setup.loss_at not in ("last", "every"):
         raise InputError(f"config: loss {setup.loss!r} at {setup.loss_at!r} must be softmax or mse at last or every")
@@ -217,7 +239,7 @@ def _verified(model: Model, params: Params) -> Params:
 def minibatch(
     family: str, config: Any, model: Model, params: Params, given: dict[str, Array]
 ) -> tuple[Batch, Array, Array | None]:
-    """The batch, the initial state, and the drawn noise."""
+    """The batch, the state in which it begins, and the drawn noise."""
     feedback = "V_hh" in params
     if family == "tptt" and not feedback:
         raise InputError("params/V_hh: missing")
@@ -241,13 +263,23 @@ def minibatch(
     else:
         _shape("batch/y", y, (*lead, model.output_size))
         y = y.astype(np.float64)
-    h0 = given.pop("batch/h0", np.zeros((S, model.cell.state_size)))
-    _shape("batch/h0", h0, (S, model.cell.state_size))
+    # The columns of btprop are successive blocks of one text: only the first begins in a given state.
+    blocks = family == "btprop"
+    key, shape = ("batch/carry", (model.cell.state_size,)) if blocks else ("batch/h0", (S, model.cell.state_size))
+    h0 = given.pop(key, np.zeros(shape))
+    _shape(key, h0, shape)
     noise = None
     if getattr(config, "noise", 0):
         noise = _take(given, "batch/noise").astype(np.float64)
         _shape("batch/noise", noise, (T, S, model.cell.hidden))
-    return Batch(x, y, continues=True), h0.astype(np.float64), noise
+    return Batch(x, y, continues=not blocks, consecutive=blocks), h0.astype(np.float64), noise
+
+
+def _duals(batch: Batch, carry: Array, given: dict[str, Array]) -> Array:
+    """The duals that a fixture begins with, [n, S]."""
+    u = given.pop("state/u").astype(np.float64)
+    _shape("state/u", u, (batch.x.shape[1], *carry.shape))
+    return u
 
 
 def _ids(key: str, ids: Array, size: int) -> Array:

@@ -242,7 +242,16 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         "digits-pixels": 64,
         "mnist-pixels": 784,
         "mnist-permuted": 784,
+        "ptb-word": 20,
+        "ptb-300": 300,
+        "ptb-char": 75,
+        "text8-word": 20,
+        "text8-char": 75,
+        "wikitext-2": 20,
+        "wikitext-103": 20,
+        "sample-char": 75,
     }
+    assert (tasks["ptb-300"]["chance"], tasks["ptb-300"]["shortest"]) == (None, 1)
     assert tasks["mnist-pixels"]["shortest"] == 784
     assert "lstm" in found["cells"]
 

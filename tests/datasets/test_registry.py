@@ -15,6 +15,21 @@ from minigrad.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
+LENGTHS = {
+    "digits-pixels": 64,
+    "mnist-pixels": 784,
+    "mnist-permuted": 784,
+    "ptb-word": 20,
+    "ptb-300": 300,
+    "ptb-char": 75,
+    "text8-word": 20,
+    "text8-char": 75,
+    "wikitext-2": 20,
+    "wikitext-103": 20,
+    "sample-char": 75,
+}
+"""Of the tasks that have a length of their own."""
+
 
 @pytest.mark.parametrize("name", registry.names())
 def test_every_task_is_found_under_its_name(name: str) -> None:
@@ -22,20 +37,24 @@ def test_every_task_is_found_under_its_name(name: str) -> None:
     assert task.name == registry.kind(name).name == name
     assert make(name, task.length) == task
     assert hash(make(name)) == hash(task)
-    assert task.length == {"digits-pixels": 64, "mnist-pixels": 784, "mnist-permuted": 784}.get(name, 60)
-    assert 0 < next(iter(task.chance.values())) < 1
+    assert task.length == LENGTHS.get(name, 60)
+    assert (task.tokens, task.loss_at) == ((False, "last") if task.streams is None else (True, "every"))
+    if task.streams is None:  # the others read their text
+        assert 0 < next(iter(task.chance.values())) < 1
+        assert task.fingerprint is None
 
 
 def test_every_task_of_a_family_is_in_the_table() -> None:
-    from datasets import images, synthetic
+    from datasets import images, synthetic, text
 
-    assert {*images.TASKS, *synthetic.TASKS} == set(registry.names())
+    assert {*images.TASKS, *synthetic.TASKS, *text.TASKS} == set(registry.names())
 
 
 def test_names_are_known_before_a_family_is_imported() -> None:
-    code = "import sys; from datasets import registry; registry.names(); print('datasets.images' in sys.modules)"
+    code = "import sys; from datasets import registry; registry.names(); "
+    code += "print({'datasets.images', 'datasets.text'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "set()"
 
 
 def test_an_unknown_name_is_met_with_what_is_close() -> None:
@@ -59,6 +78,9 @@ def test_an_unknown_name_is_met_with_what_is_close() -> None:
         ("digits-pixels", {"train_size": "100", "shuffle": "false"}, {"train_size": 100, "shuffle": False}),
         ("digits-pixels", {"train_size": "none", "scale": "standard"}, {"train_size": None, "scale": "standard"}),
         ("mnist-pixels", {"valid": "test", "shuffle": "true"}, {"valid": "test", "shuffle": True}),
+        ("ptb-word", {"layout": "blocks", "vocabulary": "None"}, {"layout": "blocks", "vocabulary": None}),
+        ("wikitext-2", {"skip_blank": "true"}, {"skip_blank": True}),
+        ("sample-char", {"characters": "5000"}, {"characters": 5000}),
     ],
 )
 def test_words_are_read_in_the_type_of_the_option(name: str, words: dict[str, str], values: dict[str, Any]) -> None:
@@ -82,6 +104,12 @@ def test_words_are_read_in_the_type_of_the_option(name: str, words: dict[str, st
         ("digits-pixels", {"shuffle": "maybe"}, "shuffle must be true or false"),
         ("digits-pixels", {"shuffle": 0}, "shuffle must be true or false"),
         ("digits-pixels", {"valid": "heldout"}, "valid must be held-out or test, got 'heldout'"),
+        ("ptb-word", {"layout": "block"}, "layout must be streams or blocks, got 'block'"),
+        ("ptb-char", {"skip_blank": "true"}, "no option skip_blank: it has layout, vocabulary"),
+        ("wikitext-103", {"skip_blank": 1}, "skip_blank must be true or false, got 1"),
+        ("text8-char", {"data_dir": "here"}, "use --data-dir"),
+        ("sample-char", {"characters": "few"}, "characters must be a whole number, got 'few'"),
+        ("sample-char", {"characters": "9"}, "characters must be a whole number and at least 10, got 9"),
         ("digits-pixels", {"scale": "255"}, "scale must be unit or standard, got '255'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Numbered:
 
     sizes: dict[str, int]
     loss_at: str = "last"
+    streams: int | None = None
     seen: list[Any] = field(default_factory=list)
 
     def size_of(self, split: str) -> int:
@@ -93,3 +95,13 @@ def test_checks_of_a_task_without_end_share_no_batch() -> None:
         checks.check_scores(parts, {}, number)
     sizes = (1000, 1000, 500)
     assert asked == [(0, 1000), *zip(range(1, 4), sizes, strict=True), *zip(range(4, 7), sizes, strict=True)]
+
+
+def test_nats_come_with_perplexity_and_bits() -> None:
+    found = checks.with_perplexity({"nll": 2.0, "error": 0.5})
+    assert list(found) == ["nll", "error", "perplexity", "bits"]
+    assert found["perplexity"] == pytest.approx(math.exp(2))
+    assert 2 ** found["bits"] == pytest.approx(found["perplexity"])
+    assert checks.with_perplexity({"error": 0.5}) == {"error": 0.5}
+    assert checks.with_perplexity({"nll": 1e9})["perplexity"] == math.inf
+    assert math.isnan(checks.with_perplexity({"nll": math.nan})["perplexity"])

@@ -49,7 +49,10 @@ def mortal(number: int) -> Any:
 def test_killed_and_resumed(tmp_path: Path, name: str, changes: dict[str, Any]) -> None:
     method = algorithms.method(name)
     config = method.config(**{**method.defaults, **changes})
-    settings = toy.settings(tmp_path, task="temporal", length=10, hidden=7, max_iterations=30)
+    task: dict[str, Any] = {"task": "temporal", "length": 10}
+    if method.blocks:  # passes of 10 batches: the kill comes in the middle of the second
+        task = {"task": "sample-char", "length": 10, "batch_size": 20, "task_options": {"characters": "2000"}}
+    settings = toy.settings(tmp_path, hidden=7, max_iterations=30, **task)
     whole = loop.train(settings, name, config, loop.Quiet(), draw=False).run
     with pytest.raises(Killed):
         loop.train(settings, name, config, loop.Quiet(), assemble=mortal(18), draw=False)

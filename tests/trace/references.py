@@ -1,4 +1,4 @@
-"""Straight-line float64 references for one step of BPTT and TPTT: no engine, no shared code, no vectorised tricks.
+"""Straight-line float64 references for one step of BPTT, TPTT and BTPROP: no engine, no shared code, no tricks.
 
 Gradients come from complex steps through the plain forward functions below, one number at a time: exact to rounding.
 """
@@ -182,3 +182,118 @@ def tptt(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     out |= {f"grads/{n}": g for n, g in {**grads, **grads_f}.items()}
     out |= {"loss_f": L_F(params), "h": np.stack(h[1:]), "targets": np.stack([targets[t] for t in range(1, T + 1)])}
     return out
+
+
+def btprop(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """All that `trace btprop` writes: the objective a block at a time, its gradients by complex steps."""
+    params = {k.removeprefix("params/"): v for k, v in given.items() if k.startswith("params/")}
+    x, y, (B, n) = given["batch/x"], given["batch/y"], given["batch/x"].shape[:2]
+    S = params["W_hh"].shape[0] * (2 if config.get("cell") == "lstm" else 1)
+    carry, constraint = given.get("batch/carry", np.zeros(S)), config.get("constraint", "pm")
+    lam, start = config.get("lambda", 1.0), config.get("h_init", "sequential")
+    every = {**config, "loss_at": "every"}
+
+    def block(p: Any, j: int, h: Any) -> list[Any]:
+        """s_{0,j}, ..., s_{B,j} from h_j [S]."""
+        return unroll(config, p, x[:, j : j + 1], h[None])
+
+    def predictions(p: Any, h: Any) -> Any:
+        return np.array([block(p, j, h[j])[-1][0] for j in range(n)])
+
+    def J(p: Any, h: Any, u: Any) -> Any:
+        total: Any = 0.0
+        for j in range(n):
+            s = block(p, j, h[j])
+            total = total + sum(score(every, p, s[k + 1], y[k, j : j + 1]) for k in range(B)) / B
+            r = s[B][0] + u[j] - h[j + 1]
+            total = total + lam / 2 * (r * r).sum()
+        return total / n
+
+    h = np.zeros((n + 1, S))
+    if start == "sequential":
+        h[0] = carry
+        for j in range(n):
+            h[j + 1] = block(params, j, h[j])[-1][0]
+    elif start == "restart":
+        h[0] = carry
+        for j in range(n - 1):
+            h[j + 1] = block(params, j, np.zeros(S))[-1][0]
+    u = given.get("state/u", np.zeros((n, S)))
+    out: dict[str, Any] = {"loss": np.real(J(params, h, u))}
+
+    kind = config.get("optimizer", "adagrad")
+    memory = {k.removeprefix("state/"): v for k, v in given.items() if k.startswith("state/") and k != "state/u"}
+    sums = np.zeros_like(h)
+
+    def clipped(grads: dict[str, Any], most: Any) -> dict[str, Any]:
+        norm = np.sqrt(sum((g**2).sum() for g in grads.values()))
+        return {k: g * (most / max(norm, 1e-6)) if most is not None and norm > most else g for k, g in grads.items()}
+
+    def move_h(g: Any) -> None:
+        nonlocal h, sums
+        g = clipped({"h": g}, config.get("h_clip"))["h"]
+        rate = config.get("h_lr", 0.1)
+        if config.get("h_optimizer", "adagrad") == "sgd":
+            h = h - rate * g
+        else:
+            sums = sums + g * g
+            h = h - rate * g / (np.sqrt(sums) + config.get("adagrad_eps", 1e-5))
+
+    def move_theta(grads: dict[str, Any]) -> None:
+        nonlocal params, memory
+        before = {f"state/{k}": v for k, v in memory.items()}
+        told: dict[str, Any] = {}
+        updated(
+            config,
+            kind,
+            lambda _: config.get("theta_lr", 0.1),
+            params,
+            clipped(grads, config.get("clip", 0.5)),
+            before,
+            told,
+        )
+        params = {k.removeprefix("params/"): v for k, v in told.items() if k.startswith("params/")}
+        memory = {k.removeprefix("state/"): v for k, v in told.items() if k.startswith("state/")}
+
+    def by_h() -> Any:
+        return gradient(lambda p: J(params, p["h"], u), {"h": h}, ["h"])["h"]
+
+    def by_theta() -> dict[str, Any]:
+        return gradient(lambda p: J(p, h, u), params, list(params))
+
+    def norm(*arrays: Any) -> float:
+        return float(np.sqrt(sum((a**2).sum() for a in arrays)))
+
+    def dual() -> None:
+        nonlocal u
+        r = predictions(params, h) - h[1:]
+        if config.get("dual", "literal") == "literal":
+            r = r + u
+        u = u + config.get("u_lr", 0.1) * lam / n * r
+
+    if constraint != "pm" and start == "zero":
+        dual()
+    if constraint == "alm":
+        for _ in range(config.get("alm_steps", 5)):
+            g_h, g_theta = by_h(), by_theta()
+            hats = predictions(params, h)
+            move_h(g_h)
+            move_theta(g_theta)
+            if norm(g_h, *g_theta.values()) < 1e-5:
+                break
+    else:
+        for _ in range(config.get("h_steps", 1)):
+            g_h = by_h()
+            move_h(g_h)
+            if norm(g_h) < 1e-5:
+                break
+        if constraint == "admm" and start != "zero":
+            dual()
+        for _ in range(config.get("theta_steps", 1)):
+            g_theta, hats = by_theta(), predictions(params, h)
+            move_theta(g_theta)
+    if constraint == "alm" and start != "zero":
+        dual()
+    out |= {f"params/{k}": v for k, v in params.items()} | {f"state/{k}": v for k, v in memory.items()}
+    out |= {f"grads/{k}": v for k, v in g_theta.items()}
+    return out | {"h": h, "h_hat": hats, "u": u, "carry": hats[-1]}

@@ -152,6 +152,51 @@ def test_tptthx_is_tptt_with_the_local_rule(tmp_path: Path) -> None:
     agree(run("tptthx", {}, arrays, tmp_path), references.tptt({"w_xh": "local"}, arrays))
 
 
+def text_fixture(config: dict[str, Any], seed: int, carry: bool, duals: bool, state: bool = False) -> Any:
+    """A fixture of blocks: three steps, four blocks, five tokens."""
+    arrays = fixture({**config, "loss_at": "every"}, seed, sizes=(3, 4, 2, 3, 5), tokens=5)
+    rng, S = np.random.default_rng([seed, 1]), 6 if config.get("cell") == "lstm" else 3
+    arrays |= {"batch/carry": rng.standard_normal(S) / 2} if carry else {}
+    arrays |= {"state/u": rng.standard_normal((4, S)) / 2} if duals else {}
+    if state and config.get("optimizer", "adagrad") == "adagrad":
+        for name in [key.removeprefix("params/") for key in arrays if key.startswith("params/")]:
+            arrays[f"state/adagrad/{name}"] = rng.random(arrays[f"params/{name}"].shape)
+    return arrays
+
+
+@MANY
+@given(
+    config=st.fixed_dictionaries(
+        {},
+        optional={
+            "cell": st.sampled_from(["srn", "gru", "lstm"]),
+            "constraint": st.sampled_from(["pm", "admm", "alm"]),
+            "lambda": st.sampled_from([0, 0.3, 2.0]),
+            "h_steps": st.integers(0, 3),
+            "h_lr": st.sampled_from([0.0, 0.1, 1.0]),
+            "h_optimizer": st.sampled_from(["adagrad", "sgd"]),
+            "theta_steps": st.integers(1, 3),
+            "theta_lr": st.sampled_from([0.01, 0.5]),
+            "alm_steps": st.integers(1, 3),
+            "optimizer": st.sampled_from(["sgd", "momentum", "nag", "adagrad", "adam"]),
+            "u_lr": st.sampled_from([0.0, 1.0]),
+            "dual": st.sampled_from(["literal", "scaled"]),
+            "h_init": st.sampled_from(["sequential", "restart", "zero"]),
+            "clip": st.sampled_from([None, 0.05, 100.0]),
+            "h_clip": st.sampled_from([None, 0.01]),
+            "loss": st.just("softmax"),
+        },
+    ),
+    seed=st.integers(0, 2**32),
+    carry=st.booleans(),
+    duals=st.booleans(),
+    state=st.booleans(),
+)
+def test_btprop(tmp_path: Path, config: Any, seed: int, carry: bool, duals: bool, state: bool) -> None:
+    arrays = text_fixture(config, seed, carry, duals, state)
+    agree(run("btprop", config, arrays, tmp_path), references.btprop(config, arrays))
+
+
 def broken(change: Any, config: Any = None, feedback: bool = False) -> Any:
     """A good fixture, spoilt: (config, arrays)."""
     config = {} if config is None else config

@@ -1,0 +1,194 @@
+"""The batch regime of BTPROP (Wiseman et al. 2017): the free states and duals of the whole text live on, and every
+update is made with the gradient of the whole of it.
+
+J, its phases and their order are those of `algorithms.btprop`, n being all blocks of the text. A text does not fit into
+one pass, so each phase goes through it in chunks, a batch each, and moves what it moves at the end of the pass. Chunks
+share the state at their border: its gradient is the sum of what both say. Kept are the states at the borders of blocks,
+their duals, one gradient, and the activations of one chunk. An epoch is one turn of all phases, and takes as many
+passes: `h_steps` + `theta_steps`, and one if duals move. One pass more, before the first epoch, sets the free states.
+
+The released code has no such regime (each of its batches starts afresh), so the paper's words decide: states, duals and
+the Adagrad sums of states persist, and h_0 is given, zero, and stays. States and duals move by the gradient of n J, the
+paper's sum over the text, of which each meets two terms however long the text is; parameters by that of J, the mean.
+The dual step is the scaled one: duals that live on would grow by themselves under the other.
+
+Legend as in `algorithms.btprop`; chunk m has n_m blocks and holds h_{j+1} and u_j for its own blocks j.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from algorithms import btprop
+from algorithms.blocks import border_states
+from algorithms.btprop import Config, Phase, Problem
+from algorithms.measures import divergence
+from algorithms.model import Model
+from algorithms.protocol import Batch, Info, Method, without
+from minigrad import kernels, ops
+from minigrad.backend import Array, Params, get_xp
+from minigrad.errors import InputError
+from minigrad.tape import Tape
+
+
+@dataclass(frozen=True)
+class State:
+    """What lives across batches; entries of `free` and `duals` are named by the number of the chunk."""
+
+    params: Params
+    optimizer: dict[str, Any]
+    free: Params = field(default_factory=dict)
+    """h_{j+1} of the chunk's blocks, [n_m, S]."""
+    duals: Params = field(default_factory=dict)
+    """u_j of its blocks, [n_m, S]."""
+    h_memory: dict[str, Any] = field(default_factory=dict)
+    """Memory of the free states' update rule."""
+    by_h: Params = field(default_factory=dict)
+    """Gradient by the free states, as far as the pass has come."""
+    by_theta: Params = field(default_factory=dict)
+    """Gradient by the parameters, summed over blocks, as far as the pass has come."""
+    turn: int = -1
+    """Number of the pass within its epoch; -1: the pass that sets the free states."""
+    epoch: int = 1
+    """Number of the epoch."""
+
+
+def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
+    """A fresh state around given parameters.
+
+    Raises:
+        InputError: as `btprop.init`, or for a kind of first states that is none of a text as a whole.
+    """
+    if config.h_init == "restart":
+        raise InputError("h_init restart belongs to batches that start afresh: use sequential or zero")
+    made = btprop.init(config, model, params, rng)
+    return State(made.params, made.optimizer)
+
+
+def passes(config: Config, epoch: int) -> tuple[Phase, ...]:
+    """The phases of an epoch, each as often as it takes a step."""
+    steps: dict[Phase, int] = {btprop.h_steps: config.h_steps, btprop.theta_steps: config.theta_steps}
+    steps |= {btprop.joint_steps: config.alm_steps, btprop.dual_step: 1}
+    return tuple(phase for phase in btprop.phases(config, epoch) for _ in range(steps[phase]))
+
+
+def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
+    """One chunk of a pass: its share of the gradients, and at the end of the pass what they move.
+
+    Raises:
+        InputError: if the chunk is none of successive blocks of a text, or of another text than before.
+    """
+    btprop.check_blocks(batch)
+    problem, chunk = Problem(config, model, batch.x, batch.y), str(batch.index)
+    before = border(model, state, batch.index)
+    if state.turn < 0:
+        state = with_first_states(state, problem, chunk, before)
+    elif chunk not in state.free or state.free[chunk].shape[0] != problem.n:
+        raise InputError(f"batch {chunk} has no free states: the run was begun with another text or batch size")
+    h = get_xp(before).concat([before[None], state.free[chunk]])
+    u = state.duals[chunk]
+
+    phase = None if state.turn < 0 else passes(config, state.epoch)[state.turn]
+    moves_h, moves_theta = (
+        phase in (btprop.h_steps, btprop.joint_steps),
+        phase in (btprop.theta_steps, btprop.joint_steps),
+    )
+    with Tape() as tape:
+        theta = tape.watch(state.params) if moves_theta else state.params
+        w = tape.watch(h) if moves_h else h
+        J, hh = problem.objective(theta, w, u)
+    sources = (*([w] if moves_h else []), *([without(theta, *config.frozen)] if moves_theta else []))
+    found = list(tape.gradient(J, sources)) if sources else []
+
+    if moves_h:
+        state = replace(state, by_h=with_chunk(state.by_h, batch.index, problem.n * found.pop(0)))
+    if moves_theta:
+        state = replace(state, by_theta=plus(state.by_theta, {name: problem.n * g for name, g in found.pop(0).items()}))
+    hh = ops.value(hh)
+    if phase is btprop.dual_step:  # u_j += u_lr lambda (hh_j - h_{j+1})
+        moved = u + config.u_lr * config.penalty(batch.x.shape[0]) * (hh - h[1:])
+        state = replace(state, duals={**state.duals, chunk: moved})
+
+    grads: Params = {}
+    if batch.last:
+        state, grads = end_of_pass(config, state, moves_h, moves_theta)
+    loss = ops.value(J)
+    reason = divergence(loss, grads) or divergence(loss, {"the free states": h})
+    info = Info(
+        loss=loss,
+        grads=grads,
+        status="diverged" if reason else "ok",
+        reason=reason,
+        arrays={"h": h, "h_hat": hh, "u": u},
+        kernels=kernels.twins(btprop.called(model), (problem.n, model.cell.hidden), state.params["W_hy"]),
+    )
+    return state, info
+
+
+def border(model: Model, state: State, number: int) -> Array:
+    """The state [S] in which a chunk begins: the last one of the chunk before; zero at the beginning of the text."""
+    if number:
+        return state.free[str(number - 1)][-1]
+    return model.initial_state(state.params, 1)[0]
+
+
+def with_first_states(state: State, problem: Problem, chunk: str, before: Array) -> State:
+    """With what the network predicts, block after block, or zeros."""
+    xp = get_xp(before)
+    if problem.config.h_init == "sequential":
+        h = border_states(problem.model, state.params, problem.x, before)[1:]
+    else:
+        h = xp.zeros((problem.n, before.shape[0]), dtype=before.dtype, device=before.device)
+    return replace(state, free={**state.free, chunk: h}, duals={**state.duals, chunk: xp.zeros_like(h)})
+
+
+def with_chunk(by_h: Params, number: int, g: Array) -> Params:
+    """The gradient with a chunk's part [n_m+1, S]: its first row belongs to the chunk before, that of h_0 to nobody."""
+    by_h = {**by_h, str(number): g[1:]}
+    if number:
+        behind = by_h[str(number - 1)]
+        by_h[str(number - 1)] = get_xp(g).concat([behind[:-1], behind[-1:] + g[:1]])
+    return by_h
+
+
+def plus(total: Params, grads: Params) -> Params:
+    """Sums of gradients."""
+    return {name: total[name] + g if name in total else g for name, g in grads.items()}
+
+
+def end_of_pass(config: Config, state: State, moves_h: bool, moves_theta: bool) -> tuple[State, Params]:
+    """What a whole gradient moves, and dJ/dtheta where it moved theta; then the next pass."""
+    grads: Params = {}
+    if moves_h:
+        rule = config.h_rule()
+        free, memory = rule.step(state.by_h, state.h_memory or rule.init(state.free), state.free)
+        state = replace(state, free=free, h_memory=memory)
+    if moves_theta:
+        blocks = sum(rows.shape[0] for rows in state.free.values())
+        grads = {name: g / blocks for name, g in state.by_theta.items()}
+        theta, optimizer = config.update_rule().step(grads, state.optimizer, state.params)
+        state = replace(state, params=theta, optimizer=optimizer)
+    turn, epoch = state.turn + 1, state.epoch
+    if turn == len(passes(config, epoch)):
+        turn, epoch = 0, epoch + 1
+    return replace(state, by_h={}, by_theta={}, turn=turn, epoch=epoch), grads
+
+
+METHODS = {
+    "btprop-batch": Method(
+        name="btprop-batch",
+        summary="BTPROP with free states and duals of the whole text, one update an epoch",
+        reference=btprop.METHODS["btprop"].reference,
+        config=Config,
+        defaults={"dual": "scaled", "first_state": "fixed", "opt_arctanh": False},
+        state=State,
+        init=init,
+        step=step,
+        kernels=btprop.called,
+        blocks=True,
+        measure=btprop.measure,
+    )
+}

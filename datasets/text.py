@@ -1,0 +1,372 @@
+"""Texts: guess the next word, or the next character, from all before it.
+
+Legend of shapes: N tokens of a split, T time steps, B sequences side by side, V size of the vocabulary.
+
+The tokens w[0], .., w[N-1] of a split are laid out in one of two ways; y is always x moved on by one token.
+
+`streams`: B contiguous parts of the text side by side, of R = floor((N-1)/B) tokens each; stream j begins at token jR.
+A batch holds the next T tokens of every stream, and the state is carried from batch to batch. Training drops the last
+R mod T tokens of every stream and begins anew, from a state of zeros, after each epoch.
+
+`blocks`: the text is cut into floor((N-1)/T) blocks of T tokens, and a batch holds the next B of them side by side: the
+batch axis is time. They are never shuffled; the last batch of an epoch may hold fewer.
+
+Only training knows the second. Validation and testing go through the split in `STREAMS` streams, whatever the layout,
+and drop nothing of them: the last batch may be shorter than T, so that the score does not depend on T.
+
+Source: Wiseman et al. 2017, released code (`blocks`; 32 streams in evaluation; `streams` for their BPTT); Kag &
+Saligrama 2021, released code (`ptb-300`, and streams whose last window may be shorter).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+
+from datasets import corpus
+from datasets.common import Ids, check_batch
+from datasets.corpus import SPLITS, Corpus
+from datasets.folders import data_folder
+from datasets.task import Batch, Split, Task
+from minigrad.backend import to_numpy
+from minigrad.errors import InputError
+
+Layout = Literal["streams", "blocks"]
+
+STREAMS = 32
+"""Parts of a text that are scored side by side."""
+
+SOURCE_SEED = 1948
+"""The text of `sample-char` follows from this number, never from the seed of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(ABC):
+    """What the tasks of this family share; x and y ids [T, B] in 0..V-1.
+
+    Raises:
+        InputError: for an impossible length or option; at the first look at the text, if it is missing, damaged, too
+            short, or has another vocabulary than it should.
+    """
+
+    length: int = 20
+    """T, tokens of a window or of a block, at least 1."""
+    layout: Layout = "streams"
+    """How the training text is laid out: `streams`, parts of it side by side, or `blocks`, its blocks side by side."""
+    vocabulary: str | None = None
+    """Fingerprint that the vocabulary must have (None: any); a run keeps the one that it began with."""
+
+    tokens: ClassVar[bool] = True
+    loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
+    loss_at: ClassVar[Literal["last", "every"]] = "every"
+    streams: ClassVar[int | None] = STREAMS
+    solved_below: ClassVar[float] = 0.0
+    """Never: training ends with its budget or its patience."""
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        _check_whole("length", self.length, 1)
+        if self.layout not in get_args(Layout):
+            raise InputError(f"layout must be {' or '.join(get_args(Layout))}, got {self.layout!r}")
+
+    @abstractmethod
+    def read(self) -> Corpus:
+        """The text, read once in a process."""
+
+    @property
+    def corpus(self) -> Corpus:
+        """The text, if its vocabulary is the right one."""
+        text = self.read()
+        if self.vocabulary is not None:
+            text.check(self.vocabulary)
+        return text
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for the vocabulary and its order."""
+        return self.corpus.fingerprint
+
+    @property
+    def input_size(self) -> int:
+        """V."""
+        return len(self.corpus.vocabulary)
+
+    @property
+    def output_size(self) -> int:
+        """V."""
+        return self.input_size
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """The best answer that never changes: the frequencies of the tokens in the test split."""
+        return {"nll": _unigram_entropy(self.corpus)}
+
+    def size_of(self, split: Split) -> int:
+        """Windows or blocks of T tokens; of validation and testing, those of all streams, the last ones shorter maybe.
+
+        Raises:
+            InputError: as the class, or if there is not one.
+        """
+        if split == "train":
+            return (self._count(split, self.length + 1) - 1) // self.length
+        return STREAMS * self.batches(split, STREAMS)
+
+    def batches(self, split: Split, size: int) -> int:
+        """Batches of `size` sequences that make one pass through a split.
+
+        Raises:
+            InputError: as the class, or if there is not one.
+        """
+        check_batch(split, 0, size)
+        if split != "train":
+            return -(-self._rows(split, size) // self.length)
+        if self.layout == "blocks":
+            return -(-self.size_of(split) // size)
+        return self._rows(split, size) // self.length
+
+    def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
+        """See `datasets.task.Task.batch`; ids x, y [T, B]. `index` of a batch: its number within a pass.
+
+        The seed decides nothing. Training: B = size, or less at the end of the blocks. Validation and testing: B = size
+        streams, T or less at their end.
+
+        Raises:
+            InputError: if there can be no such batch, or as `batches`.
+        """
+        check_batch(split, index, size)
+        count = self.batches(split, size)
+        number = index % count
+        place: dict[str, Any] = {"continues": number > 0, "index": number, "last": number == count - 1}
+        ids, T = self.corpus.split(split), self.length
+        if split == "train" and self.layout == "blocks":
+            first, last = number * size * T, min((number + 1) * size, self.size_of(split)) * T
+            x, y = (_side_by_side(ids[first + shift : last + shift].reshape(-1, T)) for shift in (0, 1))
+            return Batch(x, y, **place, consecutive=True)
+        rows = self._rows(split, size)
+        window = slice(number * T, min((number + 1) * T, rows))
+        x, y = (_side_by_side(ids[shift : shift + size * rows].reshape(size, rows)[:, window]) for shift in (0, 1))
+        return Batch(x, y, **place)
+
+    def scores(self, output: Any, y: Any) -> dict[str, float]:
+        """`nll`: mean of -log softmax(output)[y], nats a token, from logits [T, B, V] and ids [T, B]; NaN makes NaN."""
+        output, y = to_numpy(output), to_numpy(y)
+        if output.ndim != 3 or y.shape != output.shape[:2]:
+            raise InputError(f"outputs [T, B, V] and targets [T, B] expected, got shapes {output.shape} and {y.shape}")
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite shows in the score
+            below = output - output.max(axis=2, keepdims=True)
+            right = np.take_along_axis(below, y[..., None], axis=2)[..., 0]
+            total = np.exp(below, out=below).sum(axis=2, dtype=np.float64)
+            return {"nll": float(np.mean(np.log(total) - right, dtype=np.float64))}
+
+    def _rows(self, split: Split, size: int) -> int:
+        """Tokens of each of `size` streams: of training at least T, otherwise at least one."""
+        return (self._count(split, size * (self.length if split == "train" else 1) + 1) - 1) // size
+
+    def _count(self, split: Split, least: int) -> int:
+        """N, at least so many."""
+        text = self.corpus
+        text.require(split, least)
+        return len(text.split(split))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenFiles(Text):
+    """A text of tokens between blanks, in a file a split."""
+
+    data_dir: Path | None = None
+    """Folder of downloaded data; None: the user's cache folder."""
+
+    files: ClassVar[str]
+    """Where they lie in that folder; {} stands for the split."""
+
+    def read(self) -> Corpus:
+        """See `Text.read`."""
+        return _token_files(data_folder(self.data_dir), self.files, False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PtbWord(TokenFiles):
+    """Penn Treebank by words, of which there are 10,000 different ones.
+
+    929,589 tokens to train on, 73,760 to validate, 82,430 to test, an `<eos>` at the end of each line among them.
+    """
+
+    name: ClassVar[str] = "ptb-word"
+    files: ClassVar[str] = "ptb/ptb.{}.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ptb300(TokenFiles):
+    """Penn Treebank by words, in windows of 300."""
+
+    length: int = 300
+    """T, tokens of a window or of a block, at least 1."""
+
+    name: ClassVar[str] = "ptb-300"
+    files: ClassVar[str] = PtbWord.files
+
+
+@dataclass(frozen=True, kw_only=True)
+class PtbChar(TokenFiles):
+    """Penn Treebank by characters, of which there are 50 different ones.
+
+    5,017,482 tokens to train on, 393,042 to validate, 442,423 to test. The files have blanks between the characters and
+    `_` for a blank.
+    """
+
+    length: int = 75
+    """T, characters of a window or of a block, at least 1."""
+
+    name: ClassVar[str] = "ptb-char"
+    files: ClassVar[str] = "ptb/ptb.char.{}.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WikiText(TokenFiles):
+    """Good and featured articles of Wikipedia, by words."""
+
+    skip_blank: bool = False
+    """Whether to leave out the empty lines; the published counts of tokens are with them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.skip_blank, bool):
+            raise InputError(f"skip_blank must be true or false, got {self.skip_blank!r}")
+
+    def read(self) -> Corpus:
+        """See `Text.read`."""
+        return _token_files(data_folder(self.data_dir), self.files, self.skip_blank)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WikiText2(WikiText):
+    """WikiText-2 by words: 2 million to train on, 33,278 different ones."""
+
+    name: ClassVar[str] = "wikitext-2"
+    files: ClassVar[str] = "wikitext-2/{}.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WikiText103(WikiText):
+    """WikiText-103 by words: 103 million to train on, 267,735 different ones."""
+
+    name: ClassVar[str] = "wikitext-103"
+    files: ClassVar[str] = "wikitext-103/{}.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text8Word(Text):
+    """text8 by words, 17 million, the rare ones replaced by `<unk>`.
+
+    How it is cut and which words are rare is our choice, see `datasets.corpus.rare_words`.
+    """
+
+    data_dir: Path | None = None
+    """Folder of downloaded data; None: the user's cache folder."""
+
+    name: ClassVar[str] = "text8-word"
+
+    def read(self) -> Corpus:
+        """See `Text.read`."""
+        return _text8_words(data_folder(self.data_dir))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text8Char(Text):
+    """text8 by characters, of which there are 27 different ones.
+
+    90 million to train on, 5 million to validate, 5 million to test.
+    """
+
+    length: int = 75
+    """T, characters of a window or of a block, at least 1."""
+    data_dir: Path | None = None
+    """Folder of downloaded data; None: the user's cache folder."""
+
+    name: ClassVar[str] = "text8-char"
+
+    def read(self) -> Corpus:
+        """See `Text.read`."""
+        return _text8_characters(data_folder(self.data_dir))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleChar(Text):
+    """Brackets and counted letters, by characters, from a source of known entropy; needs no data.
+
+    See `datasets.hidden_markov`: no model of it gets below 0.6814 nats a character. Validation and testing have a tenth
+    as many characters each as training.
+    """
+
+    length: int = 75
+    """T, characters of a window or of a block, at least 1."""
+    characters: int = 1_000_000
+    """Characters to train on, at least 10."""
+
+    name: ClassVar[str] = "sample-char"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_whole("characters", self.characters, 10)
+
+    def read(self) -> Corpus:
+        """See `Text.read`."""
+        return _sample(self.characters)
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    kind.name: kind for kind in (PtbWord, Ptb300, PtbChar, Text8Word, Text8Char, WikiText2, WikiText103, SampleChar)
+}
+"""The tasks of this family by their names on the command line."""
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} must be a whole number and at least {least}, got {value!r}")
+
+
+def _side_by_side(parts: corpus.Ids) -> Ids:
+    """Parts of a text [B, T] as an array of its own [T, B]."""
+    return np.array(parts.T, np.int64, order="C")
+
+
+@lru_cache(maxsize=4)
+def _unigram_entropy(text: Corpus) -> float:
+    """Entropy of the tokens of the test split, in nats: what their frequencies score there."""
+    counts = np.bincount(text.test)
+    frequencies = counts[counts > 0] / len(text.test)
+    return float(-(frequencies * np.log(frequencies)).sum())
+
+
+# --- texts, each read once in a process; an error is not kept, so a file that has been mended is read again ---
+
+
+@lru_cache(maxsize=4)
+def _token_files(folder: Path, files: str, skip_blank: bool) -> Corpus:
+    return corpus.words({split: folder / files.format(split) for split in SPLITS}, skip_blank=skip_blank)
+
+
+@lru_cache(maxsize=2)
+def _text8_words(folder: Path) -> Corpus:
+    return corpus.rare_words(folder / "text8" / "text8")
+
+
+@lru_cache(maxsize=2)
+def _text8_characters(folder: Path) -> Corpus:
+    return corpus.characters(folder / "text8" / "text8")
+
+
+@lru_cache(maxsize=2)
+def _sample(characters: int) -> Corpus:
+    from datasets.hidden_markov import ALPHABET, sample  # here, for it takes a while to import
+
+    sizes: dict[Split, int] = {"train": characters, "valid": characters // 10, "test": characters // 10}
+    splits = {split: sample(SOURCE_SEED, split, 0, size) for split, size in sizes.items()}
+    return Corpus(SampleChar.name, **splits, vocabulary=ALPHABET)

@@ -1,0 +1,81 @@
+"""Language modelling as a person types it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+SMALL = ["--hidden", 8, "--max-iterations", 10, "--validate-every", 5, "--length", 6, "--batch-size", 3, "--json"]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs `cli.py` in an empty folder with a user's cache of its own, warnings being errors."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", str(ROOT / "cli.py"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ, timeout=120)
+
+    return run
+
+
+def write(folder: Path, sentence: str) -> None:
+    """A small text in the place of PTB's."""
+    (folder / "ptb").mkdir(parents=True, exist_ok=True)
+    for split in ("train", "valid", "test"):
+        (folder / "ptb" / f"ptb.{split}.txt").write_text(20 * sentence)
+
+
+def refusal(done: subprocess.CompletedProcess[str], command: str) -> str:
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    return line.removeprefix(f"cli.py {command}: error: ")
+
+
+def test_a_text_from_training_to_its_perplexity(cli: Cli, tmp_path: Path) -> None:
+    options = ["--task-options", "characters", 4000, "--cell", "gru", "--optimizer", "adam"]
+    done = cli("train", "bptt", "--task", "sample-char", *options, *SMALL)
+    assert done.returncode == 0, done.stderr
+    entries = json.loads(done.stdout)
+    assert entries["error"] == entries["metric"]["nll"]
+    scores = json.loads(cli("evaluate", entries["run"], "--json", "--length", 3).stdout)
+    assert scores["scores"]["perplexity"] == pytest.approx(math.exp(scores["error"]))
+    assert scores["scores"]["bits"] == pytest.approx(scores["error"] / math.log(2))
+    said = cli("evaluate", entries["run"]).stdout
+    rows = {line.split()[0]: line for line in said.splitlines()}
+    assert f"nll {scores['error']:.4g}, perplexity {scores['scores']['perplexity']:.4g}, bits " in rows["scores"]
+
+
+def test_another_vocabulary_is_refused(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path / "data", "the cat sat on the mat\n")
+    done = cli("train", "bptt", "--task", "ptb-word", "--data-dir", "data", *SMALL)
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)["run"]
+    write(tmp_path / "data", "the mat sat on the cat\n")
+    (tmp_path / run / "result.json").unlink()  # as if it had been killed before its end
+    for command in ("resume", "evaluate"):
+        assert refusal(cli(command, run), command).startswith(
+            "ptb/ptb.train.txt: the vocabulary has changed since the checkpoint was written"
+        )
+
+
+def test_missing_and_short_texts_are_refused(cli: Cli, tmp_path: Path) -> None:
+    line = refusal(cli("train", "bptt", "--task", "wikitext-2", "--data-dir", "nowhere"), "train")
+    assert line.startswith("there is no file ")
+    assert "data list" in line
+    write(tmp_path / "data", "the cat sat on the mat\n")
+    line = refusal(cli("train", "bptt", "--task", "ptb-300", "--data-dir", "data"), "train")
+    assert line.startswith("ptb/ptb.train.txt: train has 140 tokens, 301 are needed")
+    assert "defined for one SRN layer" in refusal(cli("train", "--task", "sample-char"), "train")
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,239 @@
+"""Runs on texts: the state is carried through what is scored, resuming is exact, another vocabulary is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_softmax
+
+from datasets import text
+from experiments import build, checks, loop, stopping
+from experiments.build import Parts
+from experiments.evaluate import evaluate
+from experiments.parallel import job
+from experiments.result import Result
+from experiments.settings import Settings
+from minigrad.errors import InputError
+from minigrad.rng import stream
+from tests.experiments import toy
+
+ROWS = 62
+"""Tokens of each of the 32 streams of the small validation text."""
+
+
+def settings_of(folder: Path, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "task": "sample-char",
+        "task_options": {"characters": "20000"},
+        "cell": "gru",
+        "hidden": 12,
+        "dtype": "float64",
+        "max_iterations": 30,
+        "validate_every": 10,
+        "checkpoint_every": 7,
+        "runs_dir": folder,
+    }
+    return Settings(**values | changes)
+
+
+def parts_of(**changes: Any) -> tuple[Parts, Any]:
+    """Parts and random parameters whose answers differ from token to token."""
+    parts = build.assemble(settings_of(Path(), **changes), "bptt")
+    params = parts.model.init(stream(3, "init"), "uniform", parts.settings.dtype)
+    return parts, {name: 3 * array for name, array in params.items()}
+
+
+def unrolled(parts: Parts, params: Any) -> Any:
+    """What every token of the validation text costs, [rows, streams], from one unroll over all of it."""
+    task: Any = parts.task
+    ids = np.asarray(task.corpus.valid, np.int64)
+    rows = (len(ids) - 1) // 32
+    x, y = (ids[shift : shift + 32 * rows].reshape(32, rows).T for shift in (0, 1))
+    model: Any = parts.model
+    logits = model.readout(params, model.unroll(params, x, model.initial_state(params, 32)))
+    return -np.take_along_axis(log_softmax(logits, axis=2), y[..., None], 2)[..., 0]
+
+
+# --- scores ---
+
+
+@pytest.mark.parametrize(("cell", "layers"), [("srn", 1), ("gru", 1), ("lstm", 2)])
+@pytest.mark.parametrize("layout", ["streams", "blocks"])
+def test_a_check_is_one_unroll_of_the_whole_text(cell: str, layers: int, layout: str) -> None:
+    options = {"characters": "20000", "layout": layout}
+    parts, params = parts_of(cell=cell, layers=layers, length=10, task_options=options)
+    costs = unrolled(parts, params)
+    assert costs.shape == (ROWS, 32)
+    for number in (1, 2):
+        score = checks.check_scores(parts, params, number)
+        assert list(score) == ["nll"]
+        assert score["nll"] == pytest.approx(costs.mean(), rel=1e-12)
+    assert checks.untrained_scores(parts, params) == score
+
+
+@settings(deadline=None, max_examples=25)
+@given(length=st.integers(1, 80), outputs=st.sampled_from([1, 1000, 1 << 22]))
+def test_the_length_of_the_windows_leaves_the_score_alone(length: int, outputs: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "OUTPUTS", outputs)
+        parts, params = parts_of(length=length)
+        score = checks.check_scores(parts, params, 1)
+    whole, params = parts_of(length=ROWS)
+    assert score["nll"] == pytest.approx(unrolled(whole, params).mean(), rel=1e-12)
+
+
+@settings(deadline=None, max_examples=25)
+@given(size=st.integers(1, 300), length=st.sampled_from([7, 31, 62]))
+def test_a_part_of_the_text_is_scored_by_windows_of_a_stream(size: int, length: int) -> None:
+    parts, params = parts_of(length=length)
+    size = checks.available(parts, "valid", size)
+    assert size <= 32 * math.ceil(ROWS / length)
+    scored = np.zeros((ROWS, 32), bool)
+    for window in range(size):
+        scored[window // 32 * length :][:length, window % 32] = True
+    score = checks.score(parts, params, "valid", 0, size)
+    assert score["nll"] == pytest.approx(unrolled(parts, params)[scored].mean(), rel=1e-12)
+
+
+def test_the_state_matters() -> None:
+    parts, params = parts_of(length=5)
+    forgetful = replace(parts, task=Forgetful(parts.task))  # type: ignore[arg-type]
+    carried, afresh = (checks.check_scores(each, params, 1)["nll"] for each in (parts, forgetful))
+    assert abs(carried - afresh) > 1e-3
+
+
+class Forgetful:
+    """A text whose windows have nothing to do with each other."""
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def batch(self, *arguments: Any) -> Any:
+        return replace(self.task.batch(*arguments), continues=False)
+
+
+def test_a_broken_network_is_no_success() -> None:
+    parts, params = parts_of(length=10)
+    params["b_y"][0] = np.nan
+    scores = checks.check_scores(parts, params, 1)
+    assert math.isnan(scores["nll"])
+    begin = stopping.start({"nll": 5.0}, 10)
+    after = stopping.after_check(begin, scores, {}, solved_below=parts.task.solved_below, patience=10)
+    assert (after.status, after.best_error, after.is_best) == ("running", 5.0, False)
+
+
+# --- runs ---
+
+
+def train(folder: Path, config: Any = None, **changes: Any) -> Result:
+    return loop.train(settings_of(folder, **changes), "bptt", config, loop.Quiet(), draw=False)
+
+
+@pytest.mark.parametrize("changes", [{}, {"cell": "lstm", "layers": 2, "dtype": "float32"}])
+def test_resumed_is_as_if_it_had_never_stopped(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """An epoch of 13 windows ends on both sides of the pause; the state goes through the checkpoint."""
+    config = {"optimizer": "adam", "lr": 0.01}
+    whole = train(tmp_path, config, **changes)
+    wished = settings_of(tmp_path, **changes)
+    cut = loop.train(wished, "bptt", config, loop.Quiet(), draw=False, until=17)
+    assert cut.status == "interrupted"
+    loop.resume(cut.run, loop.Quiet(), draw=False)
+    assert toy.outcome(cut.run) == toy.outcome(whole.run)
+
+
+def test_a_network_learns_the_sample(tmp_path: Path) -> None:
+    config = {"optimizer": "adam", "lr": 0.01}
+    done = train(tmp_path, config, hidden=32, dtype="float32", max_iterations=150, validate_every=50)
+    assert done.error is not None
+    assert done.error < 1.1  # the frequencies alone: 1.51; the last character too: 1.06
+    assert not done.solved
+
+
+def test_evaluation_tells_perplexity_and_bits(tmp_path: Path) -> None:
+    done = train(tmp_path)
+    answer = evaluate(done.run)
+    nll = answer["scores"]["nll"]
+    assert answer["error"] == nll
+    expected = {"nll": nll, "perplexity": math.exp(nll), "bits": nll / math.log(2)}
+    assert answer["scores"] == pytest.approx(expected, rel=1e-12)
+    assert list(answer["chance"]) == ["nll", "perplexity", "bits"]
+    assert (answer["sequences"], answer["of"], answer["solved"]) == (32, 32, False)
+    other = evaluate(done.run, length=7)
+    assert (other["length"], other["sequences"], other["of"]) == (7, 288, 288)
+    assert other["error"] == pytest.approx(nll, rel=1e-12)
+    assert evaluate(done.run, size=100, length=7)["sequences"] == 100
+    assert evaluate(done.run, split="valid")["error"] == done.error
+
+
+# --- another vocabulary ---
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of data with a small text in the place of PTB."""
+    text._token_files.cache_clear()
+    yield write(tmp_path / "data", "the cat sat on the mat\n")
+    text._token_files.cache_clear()
+
+
+def write(folder: Path, sentence: str) -> Path:
+    """The same sentence in all files; they were not read before."""
+    (folder / "ptb").mkdir(parents=True, exist_ok=True)
+    for split in ("train", "valid", "test"):
+        (folder / "ptb" / f"ptb.{split}.txt").write_text(20 * sentence)
+    text._token_files.cache_clear()
+    return folder
+
+
+PTB: dict[str, Any] = {"task": "ptb-word", "length": 5, "task_options": {}, "batch_size": 4, "max_iterations": 10}
+
+
+def test_a_run_keeps_its_vocabulary(tmp_path: Path, data: Path) -> None:
+    done = train(tmp_path, data_dir=data, **PTB)
+    config = json.loads((done.run / "config.json").read_text())
+    assert config["settings"]["task_options"] == {"vocabulary": text.PtbWord(data_dir=data).fingerprint}
+    assert evaluate(done.run)["error"] == pytest.approx(evaluate(done.run, length=3)["error"])
+    write(data, "the mat sat on the cat\n")  # as many words, in another order
+    with pytest.raises(InputError, match="the vocabulary has changed since") as caught:
+        evaluate(done.run)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="the vocabulary has changed since"):
+        loop.extend(done.run, 20, loop.Quiet(), draw=False)
+
+
+def test_a_run_is_not_resumed_with_another_vocabulary(tmp_path: Path, data: Path) -> None:
+    cut = loop.train(settings_of(tmp_path, data_dir=data, **PTB), "bptt", None, loop.Quiet(), draw=False, until=5)
+    before = {path: path.read_bytes() for path in cut.run.rglob("*") if path.is_file()}
+    write(data, "the mat sat on the cat\n")
+    with pytest.raises(InputError, match="the vocabulary has changed since"):
+        loop.resume(cut.run, loop.Quiet(), draw=False)
+    assert {path: path.read_bytes() for path in cut.run.rglob("*") if path.is_file() and path in before} == before
+    elsewhere = write(tmp_path / "elsewhere", "the cat sat on the mat\n")
+    assert loop.resume(cut.run, loop.Quiet(), draw=False, data_dir=elsewhere).status == "budget"
+
+
+def test_a_job_is_known_by_its_vocabulary(tmp_path: Path, data: Path) -> None:
+    wished = {**PTB, "runs_dir": str(tmp_path), "data_dir": str(data)}
+    made = job.make("bptt", {}, wished)
+    kept = {**wished, "task_options": dict(made.settings.task_options)}
+    assert job.make("bptt", {}, kept).key == made.key
+    write(data, "the mat sat on the cat\n")
+    assert job.make("bptt", {}, wished).key != made.key
+
+
+def test_too_short_a_text_is_refused_before_anything_is_written(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(InputError, match="train has 140 tokens, 201 are needed"):
+        train(tmp_path / "runs", data_dir=data, **PTB | {"length": 10, "batch_size": 20})
+    assert not (tmp_path / "runs").exists()
