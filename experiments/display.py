@@ -37,7 +37,7 @@ JSON_KEYS = (
 )
 """Entries of the JSON object that a training run ends with, in this order."""
 
-_ENDS = {"budget": "not solved: ", "patience": "not solved: ", "spectral_radius": "stopped: ", "diverged": "diverged: "}
+_ENDS = {"budget": "", "patience": "not solved: ", "spectral_radius": "stopped: ", "diverged": "diverged: "}
 
 
 class PlainDisplay:

@@ -374,7 +374,8 @@ class _Training:
     def out_of_budget(self, at: Standing) -> Standing:
         """End because all iterations are done."""
         number = at.counters.iteration
-        at = replace(at, counters=at.counters.end("budget", f"not solved in {number} iterations"))
+        words = f"not solved in {number} iterations" if self.parts.task.solved_below else f"{number} iterations done"
+        at = replace(at, counters=at.counters.end("budget", words))
         self.save(at)
         return at
 
@@ -467,7 +468,7 @@ def _outcome(done: Result) -> str:
     """How a run ended, in a line."""
     words = {
         "solved": "solved",
-        "budget": "not solved",
+        "budget": "ended" if "not solved" not in done.reason else "not solved",
         "patience": "gave up: no better error for long",
         "spectral_radius": "gave up: spectral radius too large",
         "diverged": "diverged",

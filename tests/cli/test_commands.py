@@ -69,7 +69,7 @@ def test_train_tells_the_result_and_where_it_lies(cli: Cli, tmp_path: Path) -> N
     done = cli("train", *SMALL, "--max-iterations", 20)
     assert done.returncode == 0, done.stderr
     rows = dict(line.split("  ", 1) for line in done.stdout.splitlines())
-    assert rows["result"].strip().startswith("not solved: ")
+    assert rows["result"].strip().startswith("not solved in ")
     assert (tmp_path / rows["run"].strip() / "config.json").exists()
     assert (tmp_path / rows["figure"].strip()).exists()
     assert rows["score it"].strip() == f"python cli.py evaluate {rows['run'].strip()}"

@@ -121,7 +121,7 @@ def test_durations(seconds: float, words: str) -> None:
     ("changes", "outcome"),
     [
         ({"solved": True, "status": "solved"}, "solved adding at iteration 1,200 after 1 min 1 s"),
-        ({}, "not solved: all 1,200 iterations are done (1,200 iterations in 1 min 1 s)"),
+        ({}, "all 1,200 iterations are done (1,200 iterations in 1 min 1 s)"),
         ({"status": "diverged", "reason": "loss is nan"}, "diverged: loss is nan (1,200 iterations in 1 min 1 s)"),
         ({"status": "interrupted", "reason": ""}, "interrupted (1,200 iterations in 1 min 1 s)"),
     ],
