@@ -14,7 +14,7 @@ Legend: T time, B batch, S numbers in a state; E loss, h states [T, B, S].
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,21 +51,24 @@ class Config(UpdateRule):
     """Parameters that are not trained, such as W_hh b_h."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Factors on the learning rate of single parameters, >= 0, such as W_hh 1e-4 b_h 1e-4 (the control BPTT-split)."""
+    halve_after: int | None = None
+    """Checks in a row without a better validation error, more than which halve the learning rate (released code of
+    Wiseman et al.: `tol`, with sgd); None: it stays."""
     update_freq: int = 1
     """Batches whose mean gradient makes one update, at the latest at the end of a pass through the data; 0: all batches
     of a pass (the batch regime of Wiseman et al.)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_zero(self, "lr", "update_freq")
+        at_least_zero(self, "lr", "update_freq", "halve_after")
         above_zero(self, "clip")
         for name, factor in self.rates.items():
             if not (factor >= 0 and np.isfinite(factor)):
                 raise InputError(f"rates: the factor of {name} must be at least 0 and finite, got {factor}")
 
-    def update_rule(self) -> optim.Optimizer:
-        """Clipping, the optimiser, the rates: in this order."""
-        stages = [self.rule(self.lr), optim.scale(self.rates)]
+    def update_rule(self, halved: int = 0) -> optim.Optimizer:
+        """Clipping, the optimiser at a rate that was halved so often, the rates: in this order."""
+        stages = [self.rule(self.lr / 2**halved), optim.scale(self.rates)]
         return optim.chain(*([optim.clip_global_norm(self.clip)] if self.clip is not None else []), *stages)
 
 
@@ -81,6 +84,12 @@ class State:
     """Sum of the gradients since the last update; None: nothing waits."""
     count: int = 0
     """How many gradients that are."""
+    best: float | None = None
+    """Lowest validation error so far; None: there was no check, or it is not asked for."""
+    worse: int = 0
+    """Checks since then, or since the rate was halved."""
+    halved: int = 0
+    """How often the rate was halved."""
 
 
 def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
@@ -105,7 +114,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     count = state.count + 1
     if due := count == config.update_freq or batch.last:
         mean = {name: g / count for name, g in total.items()} if count > 1 else total
-        W, optimizer = config.update_rule().step(mean, state.optimizer, p)
+        W, optimizer = config.update_rule(state.halved).step(mean, state.optimizer, p)
     else:
         W, optimizer = p, state.optimizer
     reason = divergence(E.value, dE_dW)
@@ -117,8 +126,19 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         arrays={"h": h.value},
         kernels=kernels.twins(called(model), (x.shape[1], model.cell.hidden), p["W_hy"]),
     )
-    waiting: dict[str, Any] = {} if due else {"total": total, "count": count}
-    return State(W, optimizer, last_state(h.value), **waiting), info
+    waiting: dict[str, Any] = {"total": None, "count": 0} if due else {"total": total, "count": count}
+    return replace(state, params=W, optimizer=optimizer, carry=last_state(h.value), **waiting), info
+
+
+def validated(config: Config, state: State, error: float) -> State:
+    """Halve the learning rate when the validation error has not become better for long."""
+    if config.halve_after is None:
+        return state
+    if state.best is None or error < state.best:
+        return replace(state, best=error, worse=0)
+    if state.worse < config.halve_after:
+        return replace(state, worse=state.worse + 1)
+    return replace(state, worse=0, halved=state.halved + 1)
 
 
 def called(model: Model) -> tuple[str, ...]:
@@ -145,5 +165,6 @@ METHODS = {
         init=init,
         step=step,
         kernels=called,
+        validated=validated,
     )
 }

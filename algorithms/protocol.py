@@ -92,6 +92,8 @@ class Method:
     """kernels(model): names of the kernels that a step calls, see `minigrad.kernels`."""
     blocks: bool = False
     """Whether its batches are successive blocks of one text, side by side."""
+    validated: Callable[[Any, Any, float], Any] | None = None
+    """validated(config, state, error): the state to go on with after a check that found this validation error."""
     measure: Callable[..., dict[str, Any]] | None = None
     """measure(config, model, state, batch, info): the diagnostics, by name; `state`: before the step."""
 

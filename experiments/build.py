@@ -110,7 +110,7 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
     if method.blocks:
         settings = replace(settings, task_options=_in_blocks(settings, method))
     task, model = build(settings)
-    settings = replace(settings, length=task.length, task_options=_options(settings, task))
+    settings = replace(_counted(settings, task), length=task.length, task_options=_options(settings, task))
     return Parts(settings, method, config_of(method, config), task, model)
 
 
@@ -123,6 +123,18 @@ def _in_blocks(settings: Settings, method: Method) -> dict[str, str]:
     if settings.task_options.get("layout", "blocks") != "blocks":
         raise InputError(f"{method.name} needs the text in blocks: leave the option layout out")
     return {**settings.task_options, "layout": "blocks"}
+
+
+def _counted(settings: Settings, task: Task) -> Settings:
+    """With the iterations that its epochs come to."""
+    from datasets.text import Text
+
+    if settings.epochs is None:
+        return settings
+    if not isinstance(task, Text):
+        raise InputError(f"epochs are passes through a text, {task.name} is none: use --max-iterations")
+    batches = task.batches("train", settings.batch_size)
+    return replace(settings, epochs=None, max_iterations=settings.epochs * batches, validate_every=batches)
 
 
 def _options(settings: Settings, task: Task) -> dict[str, str]:

@@ -341,7 +341,10 @@ class _Training:
             patience=parts.settings.patience,
         )
         self.time(counters.iteration, time.perf_counter() - began)
-        return Standing(after.state, counters), line
+        method, state = parts.method, after.state
+        if method.validated is not None:
+            state = method.validated(parts.config, state, checks.first_score(scores))
+        return Standing(state, counters), line
 
     def log(self, at: Standing, info: Info, line: dict[str, Any]) -> Standing:
         """Append a line to the log: mean loss since the line before, and norms of the last gradients."""

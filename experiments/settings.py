@@ -28,7 +28,8 @@ class Settings:
     task: str = "temporal"
     """Name of the task."""
     length: int | None = None
-    """Length T of its sequences, in steps; None: the task's own (60 for the synthetic ones, all pixels of an image)."""
+    """Length T of its sequences, in steps; None: the task's own (60 for the synthetic ones, all pixels of an image, 20
+    words or 75 characters of a text)."""
     task_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the task itself, such as jitter false (adding), t2 paper (temporal) or shuffle false (images)."""
     cell: Literal["srn", "gru", "gru-cho", "lstm", "antisymmetric"] = "srn"
@@ -52,6 +53,8 @@ class Settings:
     """Where arrays live: cpu, cuda or cuda:N."""
     max_iterations: int = 100_000
     """Budget: minibatches at most."""
+    epochs: int | None = None
+    """Of a text, in place of max-iterations and validate-every: so many passes through it, a check after each."""
     validate_every: int = 100
     """Iterations between two checks on fresh sequences."""
     validate_size: int = 10_000

@@ -161,6 +161,18 @@ def test_a_network_learns_the_sample(tmp_path: Path) -> None:
     assert not done.solved
 
 
+def test_epochs_are_passes_through_the_text(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"task": "sample-char", "task_options": {"characters": "2000"}, "length": 10}
+    for layout, batches in (("streams", 1_999 // 20 // 10), ("blocks", -(-199 // 20))):
+        chosen = {**options, "task_options": {**options["task_options"], "layout": layout}}
+        made = build.assemble(Settings(epochs=3, runs_dir=tmp_path, **chosen), "bptt").settings
+        assert (made.max_iterations, made.validate_every, made.epochs) == (3 * batches, batches, None)
+    with pytest.raises(InputError, match="epochs are passes through a text, temporal is none"):
+        build.assemble(Settings(epochs=3), "bptt")
+    with pytest.raises(InputError, match="epochs must be at least 1"):
+        Settings(epochs=0)
+
+
 def test_evaluation_tells_perplexity_and_bits(tmp_path: Path) -> None:
     done = train(tmp_path)
     answer = evaluate(done.run)
