@@ -88,14 +88,6 @@ class Corpus:
                 "batch or length"
             )
 
-    def check(self, fingerprint: str) -> None:
-        """Raise InputError unless the vocabulary is the one that a checkpoint was trained with."""
-        if fingerprint != self.fingerprint:
-            raise InputError(
-                f"{self.name}: the vocabulary has changed since the checkpoint was written (fingerprint "
-                f"{self.fingerprint}, it was {fingerprint}): restore the text it was trained on, or train anew"
-            )
-
 
 class _Source(NamedTuple):
     """A text before its ids are known."""

@@ -51,16 +51,14 @@ class Text(ABC):
     """What the tasks of this family share; x and y ids [T, B] in 0..V-1.
 
     Raises:
-        InputError: for an impossible length or option; at the first look at the text, if it is missing, damaged, too
-            short, or has another vocabulary than it should.
+        InputError: for an impossible length or option; at the first look at the text, if it is missing, damaged or
+            too short.
     """
 
     length: int = 20
     """T, tokens of a window or of a block, at least 1."""
     layout: Layout = "streams"
     """How the training text is laid out: `streams`, parts of it side by side, or `blocks`, its blocks side by side."""
-    vocabulary: str | None = None
-    """Fingerprint that the vocabulary must have (None: any); a run keeps the one that it began with."""
 
     tokens: ClassVar[bool] = True
     loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
@@ -82,11 +80,8 @@ class Text(ABC):
 
     @property
     def corpus(self) -> Corpus:
-        """The text, if its vocabulary is the right one."""
-        text = self.read()
-        if self.vocabulary is not None:
-            text.check(self.vocabulary)
-        return text
+        """The text."""
+        return self.read()
 
     @property
     def fingerprint(self) -> str:

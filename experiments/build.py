@@ -42,7 +42,7 @@ class Parts:
     """Everything that a run is made of."""
 
     settings: Settings
-    """With the length that the task has, and the vocabulary that it must have."""
+    """With the length that the task has."""
     method: Method
     config: Any
     """The method's Config."""
@@ -82,15 +82,28 @@ def make_model(settings: Settings, task: Task) -> Any:
     )
 
 
-def build(settings: Settings) -> tuple[Task, Any]:
-    """Task and model of the settings, once the device is known to be there.
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to be, all that is left open decided; no data were needed for it, but to count epochs."""
 
-    Raises:
-        InputError: if the settings ask for something that does not exist.
-    """
+    settings: Settings
+    method: Method
+    config: Any
+    """The method's Config."""
+    task: Task
+
+
+def planned(settings: Settings, method_name: str, config: Any = None) -> Plan:
+    """A plan from names and settings, with the arguments and refusals of `assemble`."""
+    import algorithms
+
+    method = algorithms.method(method_name)
     check_device(settings.device)
+    if method.blocks:
+        settings = replace(settings, task_options=_in_blocks(settings, method))
     task = make_task(settings)
-    return task, make_model(settings, task)
+    settings = replace(_counted(settings, task), length=task.length)
+    return Plan(settings, method, config_of(method, config), task)
 
 
 def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
@@ -104,14 +117,8 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
     Raises:
         InputError: if something does not exist or does not fit.
     """
-    import algorithms
-
-    method = algorithms.method(method_name)
-    if method.blocks:
-        settings = replace(settings, task_options=_in_blocks(settings, method))
-    task, model = build(settings)
-    settings = replace(_counted(settings, task), length=task.length, task_options=_options(settings, task))
-    return Parts(settings, method, config_of(method, config), task, model)
+    plan = planned(settings, method_name, config)
+    return Parts(plan.settings, plan.method, plan.config, plan.task, make_model(plan.settings, plan.task))
 
 
 def _in_blocks(settings: Settings, method: Method) -> dict[str, str]:
@@ -135,12 +142,6 @@ def _counted(settings: Settings, task: Task) -> Settings:
         raise InputError(f"epochs are passes through a text, {task.name} is none: use --max-iterations")
     batches = task.batches("train", settings.batch_size)
     return replace(settings, epochs=None, max_iterations=settings.epochs * batches, validate_every=batches)
-
-
-def _options(settings: Settings, task: Task) -> dict[str, str]:
-    """The options of the task, and the vocabulary: a run that goes on later must not meet another one."""
-    known = {} if task.fingerprint is None else {"vocabulary": task.fingerprint}
-    return {**settings.task_options, **known}
 
 
 def config_of(method: Method, config: Any) -> Any:

@@ -175,7 +175,8 @@ def _content(parts: Parts) -> dict[str, Any]:
     settings = parts.settings
     if settings.data_dir is not None:
         settings = replace(settings, data_dir=settings.data_dir.absolute())
-    return {"method": parts.method.name, "config": parts.config, "settings": settings}
+    known = {} if parts.task.fingerprint is None else {"vocabulary": parts.task.fingerprint}
+    return {"method": parts.method.name, "config": parts.config, "settings": settings, **known}
 
 
 def _places(data_dir: Path | None) -> dict[str, Any]:

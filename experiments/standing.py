@@ -14,6 +14,7 @@ from experiments.rundir import Run
 from experiments.settings import Settings
 from experiments.stopping import Counters
 from minigrad.backend import to_device
+from minigrad.errors import InputError
 from minigrad.rng import stream
 
 
@@ -45,7 +46,14 @@ def parts_of(run: Run, assemble: Assemble = build.assemble, **changes: Any) -> P
     """
     config = rundir.read_config(run)
     settings = record.load(Settings, config["settings"], f"'settings' in {run.config}")
-    return assemble(replace(settings, **changes), config["method"], config["config"])
+    parts = assemble(replace(settings, **changes), config["method"], config["config"])
+    known, found = config.get("vocabulary"), parts.task.fingerprint
+    if known != found:
+        raise InputError(
+            f"{parts.task.name}: the vocabulary has changed since the run began (fingerprint {found}, it was {known}): "
+            "restore the text it was trained on, or train anew"
+        )
+    return parts
 
 
 def beginning(parts: Parts) -> Standing:

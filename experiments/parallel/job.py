@@ -113,8 +113,8 @@ def make(method: str, config: Mapping[str, Any], settings: Mapping[str, Any], un
     kind = algorithms.method(method)
     given = record.load(Settings, settings, "settings", "correct it")
     wished = record.load(kind.config, {**record.plain(kind.defaults), **config}, "config", "correct it")
-    parts = build.assemble(given, method, wished)
-    return Job(parts.method.name, parts.config, parts.settings, until)
+    plan = build.planned(given, method, wished)
+    return Job(plan.method.name, plan.config, plan.settings, until)
 
 
 def single(job: Job) -> Chain[Result]:

@@ -66,7 +66,7 @@ def test_another_vocabulary_is_refused(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / run / "result.json").unlink()  # as if it had been killed before its end
     for command in ("resume", "evaluate"):
         assert refusal(cli(command, run), command).startswith(
-            "ptb/ptb.train.txt: the vocabulary has changed since the checkpoint was written"
+            "ptb-word: the vocabulary has changed since the run began"
         )
 
 

@@ -257,22 +257,6 @@ def test_every_task_finds_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert make("text8-word", None, tmp_path).input_size == 3
 
 
-def test_a_vocabulary_can_be_required(tmp_path: Path) -> None:
-    write(tmp_path / "here", "a b c\n")
-    write(tmp_path / "there", "b a c\n")
-    known = make("ptb-word", 2, tmp_path / "here").fingerprint
-    assert known == corpus.words(text_files(tmp_path / "here")).fingerprint
-    assert make("ptb-word", 2, tmp_path / "here", vocabulary=known).input_size == 4
-    other = make("ptb-word", 2, tmp_path / "there", vocabulary=known)
-    for ask in (
-        lambda: other.input_size,
-        lambda: other.fingerprint,
-        lambda: other.size_of("train"),
-        lambda: other.batch(0, "train", 0, 1),
-    ):
-        assert "the vocabulary has changed since the checkpoint was written" in refusal(ask)
-
-
 def text_files(folder: Path) -> dict[Any, Path]:
     return {split: folder / "ptb" / f"ptb.{split}.txt" for split in corpus.SPLITS}
 

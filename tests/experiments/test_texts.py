@@ -215,7 +215,7 @@ PTB: dict[str, Any] = {"task": "ptb-word", "length": 5, "task_options": {}, "bat
 def test_a_run_keeps_its_vocabulary(tmp_path: Path, data: Path) -> None:
     done = train(tmp_path, data_dir=data, **PTB)
     config = json.loads((done.run / "config.json").read_text())
-    assert config["settings"]["task_options"] == {"vocabulary": text.PtbWord(data_dir=data).fingerprint}
+    assert config["vocabulary"] == text.PtbWord(data_dir=data).fingerprint
     assert evaluate(done.run)["error"] == pytest.approx(evaluate(done.run, length=3)["error"])
     write(data, "the mat sat on the cat\n")  # as many words, in another order
     with pytest.raises(InputError, match="the vocabulary has changed since") as caught:
@@ -236,13 +236,11 @@ def test_a_run_is_not_resumed_with_another_vocabulary(tmp_path: Path, data: Path
     assert loop.resume(cut.run, loop.Quiet(), draw=False, data_dir=elsewhere).status == "budget"
 
 
-def test_a_job_is_known_by_its_vocabulary(tmp_path: Path, data: Path) -> None:
-    wished = {**PTB, "runs_dir": str(tmp_path), "data_dir": str(data)}
-    made = job.make("bptt", {}, wished)
-    kept = {**wished, "task_options": dict(made.settings.task_options)}
-    assert job.make("bptt", {}, kept).key == made.key
-    write(data, "the mat sat on the cat\n")
-    assert job.make("bptt", {}, wished).key != made.key
+def test_a_job_can_be_described_without_its_text(tmp_path: Path) -> None:
+    made = job.make("bptt", {}, {**PTB, "data_dir": str(tmp_path / "nowhere")})
+    assert made.settings.length == 5
+    with pytest.raises(InputError, match="there is no file"):
+        made.look_for_data()
 
 
 def test_too_short_a_text_is_refused_before_anything_is_written(tmp_path: Path, data: Path) -> None:

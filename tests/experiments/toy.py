@@ -34,6 +34,7 @@ class Task:
     loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
     loss_at: ClassVar[Literal["last", "every"]] = "last"
     streams: ClassVar[int | None] = None
+    fingerprint: ClassVar[str | None] = None
     solved_below: ClassVar[float] = 0.03
     chance: ClassVar[dict[str, float]] = {"error": 0.5, "squared": 0.25}
 
