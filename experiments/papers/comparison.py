@@ -129,17 +129,16 @@ def summarise(entry: Entry, preset: Preset, measured: Mapping[Cell, Measured]) -
 
 
 def _summary(entry: Entry, row: str, entrant: str, cells: list[Cell], measured: Mapping[Cell, Measured]) -> Summary:
-    column = next(e for e in entry.plan().entrants if e.name == entrant).published
     found = [measured[cell] for cell in cells if cell in measured]
     seconds = [m.second for m in found if m.second is not None]
     return Summary(
         row=row,
         entrant=entrant,
-        published=None if column is None else entry.value(row, column),
+        published=entry.published(row, entrant),
         values=[m.value for m in found if m.value is not None],
         intervals=[m.interval for m in found],
         wanted=len(cells),
-        higher=entry.plan().measure not in ("iterations", "angle"),
+        higher=entry.plan().measure not in ("iterations", "angle", "perplexity", "change"),
         budget=max((m.budget for m in found), default=0),
         notes=tuple(f"seed {c.seed}: {measured[c].note}" for c in cells if c in measured and measured[c].note),
         seconds=sum(m.seconds for m in found),
@@ -166,8 +165,8 @@ def _constant(entry: Entry, preset: Preset, cell: Cell) -> Summary:
 def agreement(entry: Entry, preset: Preset, ours: Summary) -> Agreement:
     """How our numbers stand to the paper's.
 
-    They agree where the paper's number lies in the range of our seeds, widened by 10 % (accuracies: by 2 points): a
-    convention, for the papers give single numbers. Where a budget of ours ended the runs and the paper's number lies
+    They agree where the paper's number lies in the range of our seeds, widened by 10 % (accuracies and perplexities: by
+    2 points, changes of perplexity: not at all): a convention, for the papers give single numbers. Where a budget of ours ended the runs and the paper's number lies
     beyond, nothing is known.
     """
     if ours.published is None or not preset.comparable or not ours.seeds:
@@ -177,10 +176,18 @@ def agreement(entry: Entry, preset: Preset, ours: Summary) -> Agreement:
     low, high = ours.range
     if ours.at_least and ours.published >= low:
         return "too little budget"
-    low, high = (low - POINTS, high + POINTS) if "%" in entry.unit else (low * (1 - MARGIN), high * (1 + MARGIN))
+    low, high = _widened(entry, low, high)
     if low <= ours.published <= high:
         return "agrees"
     return "higher" if ours.published < low else "lower"
+
+
+def _widened(entry: Entry, low: float, high: float) -> tuple[float, float]:
+    if entry.plan().measure == "change":
+        return low, high
+    if "%" in entry.unit or entry.unit == "ppl":
+        return low - POINTS, high + POINTS
+    return low * (1 - MARGIN), high * (1 + MARGIN)
 
 
 def judge(entry: Entry, summaries: list[Summary]) -> list[Verdict]:
@@ -225,7 +232,7 @@ def number(value: float | None, unit: str) -> str:
     """A number as tables show it."""
     if value is None:
         return "-"
-    return f"{value:.2f}" if "%" in unit or unit == "degrees" else f"{value:,.0f}"
+    return f"{value:.2f}" if "%" in unit or unit in ("degrees", "ppl") else f"{value:,.0f}"
 
 
 def ours_text(ours: Summary, unit: str) -> str:

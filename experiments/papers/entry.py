@@ -8,6 +8,7 @@ and each such cell is one or several training runs and a number that is read off
     measure = "depth"            what a cell is: see experiments/papers/measures.py
     row = "problem"              the column that names a row; where the paper prints no rows (a figure), instead of it
     cases = {"T=30" = {...}}     rows of ours by their names, each with settings, config or method of its own
+                                 (printed = {B = 5}: and the paper's rows that it stands for, by their columns)
     settings = {...}             Settings of every run
     config = {...}               fields of every method's Config
     columns = {task = "problem"} Settings that a column of the row holds
@@ -16,6 +17,7 @@ and each such cell is one or several training runs and a number that is read off
     name = "TPTT"
     method = "tptt"
     published = "tptt_tmax"      the column that holds the paper's number (none: a control)
+    printed = {H_steps = 1}      with cases: the one of their rows that is meant
     columns = {alpha_i = "alpha_i"}  fields of the Config that a column of the row holds
     settings, config             as above, for this entrant alone
     rows = ["temporal"]          rows that it takes part in (all)
@@ -55,6 +57,8 @@ class Variation:
     method: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    printed: dict[str, Any] = field(default_factory=dict)
+    """Columns of the paper's table and what they hold in the rows that a case stands for."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Entrant:
     name: str
     method: str
     published: str | None = None
+    printed: dict[str, Any] = field(default_factory=dict)
+    """Columns and what they hold in the paper's row that is meant, where a case stands for several."""
     about: str = ""
     """What it is, for the legend of the table."""
     columns: dict[str, str] = field(default_factory=dict)
@@ -161,6 +167,26 @@ class Entry:
         source = self._source()
         found = source.rows[self.row_names().index(row)][source.columns.index(column)]
         return None if found == "" else found
+
+    def published(self, row: str, entrant: str) -> Any:
+        """The paper's number for an entrant in a row; None if there is none.
+
+        Raises:
+            InputError: if the file of the entry names a row that the paper does not print.
+        """
+        plan = self.plan()
+        chosen = next(e for e in plan.entrants if e.name == entrant)
+        if chosen.published is None:
+            return None
+        if plan.row is not None:
+            return self.value(row, chosen.published)
+        wanted = {**plan.cases[row].printed, **chosen.printed}
+        places = {self.columns.index(column): held for column, held in wanted.items()}
+        found = [printed for printed in self.rows if all(printed[i] == held for i, held in places.items())]
+        if len(found) != 1:
+            raise InputError(f"{self.id}: {row}, {entrant} stands for {len(found)} of the paper's rows: correct the file")
+        number = found[0][self.columns.index(chosen.published)]
+        return None if number == "" else number
 
     def plan(self) -> Plan:
         """How it is reproduced.

@@ -156,6 +156,37 @@ def angle(job: Job, *, window: int = 10) -> Chain[Measured]:
     return Measured(min(means), [done], note=f"{ends}; {_how(done)}")
 
 
+def perplexity(job: Job) -> Chain[Measured]:
+    """Lowest perplexity of all checks on the validation text."""
+    done = yield job
+    return _lowest_perplexity(done)
+
+
+def _lowest_perplexity(done: Result) -> Measured:
+    judged = [x for x in journal.read_metrics(rundir.Run(done.run).metrics) if x.get("error") is not None]
+    if not judged:
+        return Measured(None, [done], note="its log holds no check")
+    best = min(judged, key=lambda line: line["error"])
+    note = f"at iteration {best['iteration']:,} of {done.iterations:,}"
+    return Measured(math.exp(best["error"]), [done], note=note)
+
+
+def change(job: Job, *, baseline: Mapping[str, Any]) -> Chain[Measured]:
+    """By how much the lowest perplexity lies above that of a run that differs in fields of the method's Config.
+
+    Args:
+        job: the run.
+        baseline: the fields that the other one has.
+    """
+    done = yield job
+    other = yield replace(job, config=replace(job.config, **baseline))
+    ours, theirs = _lowest_perplexity(done), _lowest_perplexity(other)
+    if ours.value is None or theirs.value is None:
+        return Measured(None, [done, other], note="a log holds no check")
+    note = f"{ours.value:.2f} against {theirs.value:.2f}"
+    return Measured(ours.value - theirs.value, [done, other], note=note)
+
+
 def window_means(values: list[float | None], window: int) -> list[float]:
     """Means of `window` successive values each, values that are not numbers left out."""
     groups = [values[i : i + window] for i in range(0, len(values), window)]
@@ -169,6 +200,8 @@ MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
     "accuracy": accuracy,
     "transfer": transfer,
     "angle": angle,
+    "perplexity": perplexity,
+    "change": change,
 }
 """By the name that an entry's file calls it."""
 
