@@ -166,8 +166,8 @@ def agreement(entry: Entry, preset: Preset, ours: Summary) -> Agreement:
     """How our numbers stand to the paper's.
 
     They agree where the paper's number lies in the range of our seeds, widened by 10 % (accuracies and perplexities: by
-    2 points, changes of perplexity: not at all): a convention, for the papers give single numbers. Where a budget of ours ended the runs and the paper's number lies
-    beyond, nothing is known.
+    2 points, changes of perplexity: not at all): a convention, for the papers give single numbers. Where a budget of
+    ours ended the runs and the paper's number lies beyond, nothing is known.
     """
     if ours.published is None or not preset.comparable or not ours.seeds:
         return "-"

@@ -184,7 +184,9 @@ class Entry:
         places = {self.columns.index(column): held for column, held in wanted.items()}
         found = [printed for printed in self.rows if all(printed[i] == held for i, held in places.items())]
         if len(found) != 1:
-            raise InputError(f"{self.id}: {row}, {entrant} stands for {len(found)} of the paper's rows: correct the file")
+            raise InputError(
+                f"{self.id}: {row}, {entrant} stands for {len(found)} of the paper's rows: correct the file"
+            )
         number = found[0][self.columns.index(chosen.published)]
         return None if number == "" else number
 

@@ -13,6 +13,7 @@ from experiments.papers import comparison
 from experiments.papers.comparison import Summary, Verdict
 from experiments.papers.entry import Cell, Entry
 from experiments.papers.measures import Measured
+from minigrad.errors import InputError
 from tests.experiments.papers.results import STOPPED
 
 
@@ -220,3 +221,35 @@ def test_half_a_percent_is_no_difference() -> None:
     for gap, says in ((0.5, "no clear difference"), (1.5, "holds")):
         found = measured(*(64.0 + gap,) * 3) | measured(64.0, 64.0, 64.0, entrant="control")
         assert judged(given, found)[0].rows["temporal"] == says
+
+
+def test_a_case_may_stand_for_several_of_the_papers_rows() -> None:
+    rows = [["PTB", "ours", 1, 5, 137.0], ["PTB", "ours", 2, 5, 138.0], ["PTB", "theirs", "", 5, 135.0]]
+    plan = {
+        "measure": "perplexity",
+        "cases": {"PTB B=5": {"printed": {"data": "PTB", "B": 5}}, "PTB B=7": {"printed": {"data": "PTB", "B": 7}}},
+        "entrants": [
+            {"name": "one", "method": "btprop", "published": "ppl", "printed": {"method": "ours", "steps": 1}},
+            {"name": "theirs", "method": "bptt", "published": "ppl", "printed": {"method": "theirs"}},
+            {"name": "control", "method": "bptt"},
+        ],
+    }
+    given = entry(unit="ppl", columns=["data", "method", "steps", "B", "ppl"], rows=rows, run=plan, claims=[])
+    assert given.published("PTB B=5", "one") == 137.0
+    assert given.published("PTB B=5", "theirs") == 135.0
+    assert given.published("PTB B=5", "control") is None
+    with pytest.raises(InputError, match="PTB B=7, one stands for 0 of the paper's rows"):
+        given.published("PTB B=7", "one")
+
+
+def test_perplexities_agree_within_two() -> None:
+    rows = [["temporal", 130.0], ["adding", 130.0]]
+    for value, expected in ((128.5, "agrees"), (127.5, "lower"), (131.5, "agrees"), (132.5, "higher")):
+        given = entry(unit="ppl", measure="perplexity", rows=rows)
+        (found,) = (s for s in summaries(given, measured(value)).values() if s.seeds)
+        assert comparison.agreement(given, given.preset("quick"), found) == expected
+        assert comparison.ours_text(found, "ppl") == f"{value:.2f}"
+    given = entry(unit="ppl", measure="change", rows=[["temporal", -0.4], ["adding", 2.36]])
+    for values, expected in (((-0.5, -0.3), "agrees"), ((-0.39, 0.1), "higher")):
+        (found,) = (s for s in summaries(given, measured(*values)).values() if s.seeds)
+        assert comparison.agreement(given, given.preset("quick"), found) == expected

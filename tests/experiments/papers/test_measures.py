@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from experiments import journal, loop
-from experiments.papers.measures import Measured, accuracy, depth, iterations, measure, transfer, window_means
+from experiments.papers.measures import (
+    Measured,
+    accuracy,
+    change,
+    depth,
+    iterations,
+    measure,
+    perplexity,
+    transfer,
+    window_means,
+)
 from experiments.parallel import job
 from experiments.parallel.job import Derived, Job
 from experiments.result import Result
@@ -142,3 +152,50 @@ def test_means_of_windows_leave_out_what_is_no_number() -> None:
 def test_what_a_file_asks_for_must_exist(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="measure"):
         measure(name, JOB, options)
+
+
+# --- texts ---
+
+
+@pytest.fixture
+def on_a_text(tmp_path: Path) -> Callable[[Job], Result]:
+    """Answers with a real run of three passes through a small text."""
+
+    def train(wanted: Job) -> Result:
+        settings = replace(wanted.settings, runs_dir=tmp_path)
+        return loop.train(settings, wanted.method, wanted.config, loop.Quiet(), draw=False)
+
+    return train
+
+
+TEXT: dict[str, Any] = {
+    "task": "sample-char",
+    "task_options": {"characters": "2000"},
+    "length": 10,
+    "hidden": 8,
+    "max_iterations": 30,
+    "validate_every": 10,
+}
+
+
+def test_perplexity_is_the_lowest_of_all_checks(on_a_text: Callable[[Job], Result]) -> None:
+    found, (asked,) = drive(perplexity(job.make("btprop", {"theta_lr": 1.0}, TEXT)), on_a_text)
+    checks = [line for line in journal.read_metrics(found.runs[0].run / "metrics.jsonl") if "error" in line]
+    best = min(checks, key=lambda line: line["error"])
+    assert asked.method == "btprop"
+    assert found.value == pytest.approx(math.exp(best["error"]))
+    assert found.interval == (found.value, found.value)
+    assert found.note == f"at iteration {best['iteration']} of 30"
+
+
+def test_a_change_of_perplexity_is_against_a_run_that_differs_in_what_is_named(
+    on_a_text: Callable[[Job], Result],
+) -> None:
+    wished = job.make("btprop", {"h_steps": 0, "h_init": "restart"}, TEXT)
+    found, asked = drive(change(wished, baseline={"h_steps": 1}), on_a_text)
+    assert [wanted.config.h_steps for wanted in asked] == [0, 1]
+    assert replace(asked[1], config=asked[0].config) == asked[0]
+    each = [drive(perplexity(wanted), on_a_text)[0].value or math.nan for wanted in asked]
+    assert found.value == pytest.approx(each[0] - each[1])
+    assert found.note == f"{each[0]:.2f} against {each[1]:.2f}"
+    assert len(found.runs) == 2
