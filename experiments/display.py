@@ -37,6 +37,9 @@ JSON_KEYS = (
 )
 """Entries of the JSON object that a training run ends with, in this order."""
 
+HUGE = 700.0
+"""Nats whose perplexity is as large as numbers get."""
+
 _ENDS = {"budget": "", "patience": "not solved: ", "spectral_radius": "stopped: ", "diverged": "diverged: "}
 
 
@@ -52,11 +55,11 @@ class PlainDisplay:
         self._clock = clock
         self._last = -math.inf
         self._pending = ""
-        self._total: int | None = None
+        self._facts: Mapping[str, Any] = {}
 
     def started(self, run_dir: Path, facts: Mapping[str, Any]) -> None:
         """Name the run and what it trains."""
-        self._total = facts.get("max_iterations")
+        self._facts = facts
         self.note(heading(run_dir, facts))
 
     def note(self, line: str) -> None:
@@ -67,7 +70,7 @@ class PlainDisplay:
         self, iteration: int, cost: float, error: float, iterations_per_second: float, seconds_left: float
     ) -> None:
         """Take note of where the run is; writes a line when the last one is old enough."""
-        parts = measures(iteration, self._total, cost, error, iterations_per_second, seconds_left)
+        parts = measures(iteration, self._facts, cost, error, iterations_per_second, seconds_left)
         self._pending = "  ".join(parts)
         if self._clock() - self._last >= self._every:
             self._flush()
@@ -92,14 +95,14 @@ class LiveDisplay:
 
         self._console = Console(file=sys.stderr if stream is None else stream, highlight=False, soft_wrap=True)
         self._live: Any = None
-        self._total: int | None = None
+        self._facts: Mapping[str, Any] = {}
 
     def started(self, run_dir: Path, facts: Mapping[str, Any]) -> None:
         """Name the run and what it trains, and open the moving line."""
         from rich.live import Live
 
         self.note(heading(run_dir, facts))
-        self._total = facts.get("max_iterations")
+        self._facts = facts
         # No refreshing thread and no detour of what others print: the training loop keeps the processor to itself.
         quiet: dict[str, Any] = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
         self._live = Live(self._line(["preparing"]), console=self._console, **quiet)
@@ -114,7 +117,7 @@ class LiveDisplay:
     ) -> None:
         """Draw where the run is; for at most ten calls a second."""
         if self._live is not None:
-            parts = measures(iteration, self._total, cost, error, iterations_per_second, seconds_left)
+            parts = measures(iteration, self._facts, cost, error, iterations_per_second, seconds_left)
             self._live.update(self._line(parts), refresh=True)
 
     def finished(self) -> None:
@@ -147,12 +150,20 @@ def heading(run_dir: Path, facts: Mapping[str, Any]) -> str:
     return f"{where}\n{text(shown)}"
 
 
-def measures(iteration: int, total: int | None, cost: float, error: float, rate: float, left: float) -> list[str]:
-    """The parts of a progress line; numbers that are not known yet are left out. `left` is the time to the total."""
+def measures(
+    iteration: int, facts: Mapping[str, Any], cost: float, error: float, rate: float, left: float
+) -> list[str]:
+    """The parts of a progress line; numbers that are not known yet are left out. `left` is the time to the end."""
+    total, tokens = facts.get("max_iterations"), facts.get("tokens")
     where = f"iteration {iteration:,}" + (f" of {total:,}" if total else "")
-    parts = [where, *known(cost=cost, error=error)]
+    if tokens is None:
+        parts = [where, *known(cost=cost, error=error)]
+    else:
+        parts = [where, *known(cost=cost, perplexity=math.exp(min(error, HUGE)))]
     if iteration > 1 and math.isfinite(rate):  # the first iteration warms up: it says nothing about the others
         parts.append(f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s")
+        if tokens is not None:
+            parts.append(f"{rate * tokens:,.0f} tokens/s")
         if math.isfinite(left):
             parts.append(f"{duration(left)} left")
     return parts

@@ -61,10 +61,16 @@ def render(lines: Sequence[Line], caption: Caption) -> bytes:
     (cost, error), (gradients, radii) = grid
     colours = _colours(lines)
     _cost(cost, lines)
-    _error(error, lines, caption)
+    if "nll" in drawing.names(lines, "scores"):
+        _perplexity(error, lines, caption)
+    else:
+        _error(error, lines, caption)
     _named(gradients, lines, "grad_norms", "gradient norm", colours, log=True)
-    _named(radii, lines, "spectral_radius", "spectral radius", colours)
-    radii.axhline(1, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+    if "residual" in drawing.names(lines, "measures"):
+        _constraint(radii, lines)
+    else:
+        _named(radii, lines, "spectral_radius", "spectral radius", colours)
+        radii.axhline(1, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     for axes in grid.flat:
         drawing.dress(axes)
     for axes in grid[1]:
@@ -115,6 +121,38 @@ def _error(axes: Axes, lines: Sequence[Line], caption: Caption) -> None:
         )  # fmt: skip
     if len(names) > 1:
         drawing.legend(axes, len(names))
+
+
+def _perplexity(axes: Axes, lines: Sequence[Line], caption: Caption) -> None:
+    """e^nll of the validation text, and that of the frequencies of its tokens."""
+    axes.set_title("validation perplexity", **TITLE)
+    x, nll = drawing.series(lines, "scores", "nll")
+    with np.errstate(over="ignore"):
+        y = np.exp(nll)
+    drawing.plot(axes, x, y, color=COLOURS[1])
+    chance = math.exp(caption.chance["nll"])
+    axes.axhline(chance, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1, color=COLOURS[1])
+    beside: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": COLOURS[1]}
+    axes.text(1.008, chance, "chance", transform=axes.get_yaxis_transform(), **beside)
+    drawing.log_scale(axes, y)
+    if np.isfinite(y).any():
+        best = int(np.nanargmin(y))
+        above: dict[str, Any] = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(f"{y[best]:,.4g}", (x[best], y[best]), **above, **beside)
+
+
+def _constraint(axes: Axes, lines: Sequence[Line]) -> None:
+    """How far free states are from what is predicted for them at the borders of blocks; duals and states themselves."""
+    names = ("residual", "dual", "state")
+    shown = {"residual": "free state - prediction", "dual": "dual", "state": "free state"}
+    axes.set_title("norms", **TITLE)
+    values = [np.empty(0)]
+    for i, name in enumerate(names):
+        x, y = drawing.series(lines, "measures", name)
+        drawing.plot(axes, x, y, label=shown[name], color=COLOURS[i], linestyle=DASHES[i % len(DASHES)])
+        values.append(y)
+    drawing.log_scale(axes, np.concatenate(values))
+    drawing.legend(axes, len(names))
 
 
 def _named(

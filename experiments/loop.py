@@ -259,6 +259,7 @@ def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
         "iteration": begin.counters.iteration,
         "max_iterations": settings.max_iterations,
         "error": begin.counters.error,
+        **({} if parts.task.streams is None else {"tokens": settings.batch_size * parts.task.length}),
         "chance": dict(parts.task.chance),
         "solved_below": parts.task.solved_below,
     }

@@ -62,6 +62,17 @@ def test_plain_lines_are_few_and_the_last_state_is_told() -> None:
     assert lines[3] == "iteration 51 of 500  cost 1.5  error 0.75  10 it/s  1 min 0 s left"
 
 
+def test_of_a_text_perplexity_and_tokens_a_second_are_told() -> None:
+    stream = io.StringIO()
+    plain = PlainDisplay(stream, every=0)
+    plain.started(Path("runs/one"), {**FACTS, "tokens": 640})
+    plain.progress(50, 4.9, 4.605170186, 12.0, 30.0)
+    plain.progress(51, 4.9, 1e9, 12.0, 30.0)
+    lines = stream.getvalue().splitlines()
+    assert lines[2] == "iteration 50 of 500  cost 4.9  perplexity 100  12 it/s  7,680 tokens/s  30 s left"
+    assert "perplexity 1.014e+304" in lines[3]
+
+
 def test_the_first_iteration_says_nothing_about_speed() -> None:
     stream = io.StringIO()
     plain = PlainDisplay(stream)

@@ -57,6 +57,29 @@ def test_any_log_is_drawn(log: list[dict[str, Any]]) -> None:
     assert figure.render(log, CAPTION) == png
 
 
+TEXT = {"error": 5.0, "scores": {"nll": 5.0}, "spectral_radius": {}}
+STATES = {"measures": {"residual": 0.1, "dual": 0.0, "state": 3.0}}
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        lines(1, **TEXT),
+        lines(40, **TEXT, **STATES),
+        [*lines(3, **TEXT | {"scores": {"nll": 2e3}}), *lines(3, **TEXT)],
+        lines(3, **TEXT | {"scores": {"nll": None}}),
+        lines(3, **TEXT, measures={"residual": None, "dual": 0.0, "state": 0.0}),
+    ],
+    ids=["one", "states", "huge", "null", "nothing to show"],
+)
+def test_any_log_of_a_text_is_drawn(log: list[dict[str, Any]]) -> None:
+    """Perplexity takes the place of the error, and the states at borders that of spectral radii."""
+    text = Caption("BTPROP on ptb-word, T = 20, seed 1", "ended", {"nll": 6.33})
+    png = figure.render(log, text)
+    assert png.startswith(b"\x89PNG\r\n")
+    assert figure.render(log, text) == png
+
+
 def test_it_is_written_into_the_run(tmp_path: Path) -> None:
     run, lock = rundir.create(tmp_path, "a", {})
     with lock:
