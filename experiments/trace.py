@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -175,7 +176,10 @@ def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Set
     try:
         return setup, record.load(method.config, own, "config", "mend the fixture")
     except InputError as error:
-        raise InputError(str(error) if str(error).startswith("config") else f"config: {error}") from None
+        line = str(error)
+        for key, name in ALIASES.items():
+            line = re.sub(rf"\b{name}\b", key, line)
+        raise InputError(line if line.startswith("config") else f"config: {line}") from None
 
 
 def _json(array: Array) -> dict[str, Any]:

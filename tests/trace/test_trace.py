@@ -205,6 +205,12 @@ def broken(change: Any, config: Any = None, feedback: bool = False) -> Any:
     return config, arrays
 
 
+def text_with(name: str, *shape: int) -> Any:
+    """A good fixture of blocks, of an LSTM for a carry, and an array of a shape."""
+    cell = {"cell": "lstm"} if name == "batch/carry" else {}
+    return {**text_fixture(cell, 1, False, False), name: np.zeros(shape)}
+
+
 REFUSALS = {
     "params/W_hh": ("bptt", *broken(lambda a: a.pop("params/W_hh"))),
     "params/b_h": ("bptt", *broken(lambda a: a.update({"params/b_h": np.zeros(4)}))),
@@ -246,6 +252,15 @@ REFUSALS = {
         "bptt",
         *broken(lambda a: a.update({"state/velocity/W_xh": np.zeros((2, 3))}), {"optimizer": "nag"}),
     ),
+    "loss_at is always every": ("btprop", {"loss_at": "last"}, text_fixture({}, 1, False, False)),
+    "unknown key 'lam', did you mean 'lambda'": ("btprop", {"lam": 1}, text_fixture({}, 1, False, False)),
+    "unknown key 'u_start'": ("btprop", {"u_start": 1}, text_fixture({}, 1, False, False)),
+    "batch/carry: has shape (3,), must be (6)": ("btprop", {"cell": "lstm"}, text_with("batch/carry", 3)),
+    "state/u: has shape (4, 2), must be (4, 3)": ("btprop", {}, text_with("state/u", 4, 2)),
+    "batch/h0: unknown": ("btprop", {}, text_with("batch/h0", 4, 3)),
+    "lambda must be at least 0": ("btprop", {"lambda": -1.0}, text_fixture({}, 1, False, False)),
+    "h_init": ("btprop", {"h_init": "persist"}, text_fixture({}, 1, False, False)),
+    "optimizer must be one of": ("btprop", {"optimizer": "rmsprop"}, text_fixture({}, 1, False, False)),
     "state/velocity/W_xh: unknown": ("bptt", *broken(lambda a: a.update({"state/velocity/W_xh": np.zeros((2, 3))}))),
 }
 
