@@ -1,7 +1,7 @@
-"""The contracts carry what the other papers need: two sketches of methods yet to come, and a small language model.
+"""The contracts carry what the other papers need: a sketch of a method yet to come, and a small language model.
 
-The sketches are written against nothing but the public contracts: a State of their own, a step, a Model, a tape. They
-are untuned; what is asserted are identities that they must satisfy if the contracts bend nowhere.
+The sketch is written against nothing but the public contracts: a State of its own, a step, a Model, a tape. It is
+untuned; what is asserted are identities that it must satisfy if the contracts bend nowhere.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from algorithms.model import Model
 from algorithms.protocol import Batch, Info
 from datasets import task
 from experiments import states
-from minigrad import ops, optim
-from minigrad.backend import Array, Params
+from minigrad import optim
+from minigrad.backend import Params
 from minigrad.rng import stream
 from minigrad.tape import Tape
 
@@ -93,118 +93,6 @@ def test_the_carried_state_is_what_one_long_unroll_passes_through() -> None:
     h = model.unroll(params, x, model.initial_state(params, 3))
     assert_allclose(total / 4, model.score(params, h, y), rtol=1e-12)
     assert_allclose(state.carry, h[-1], rtol=1e-12)
-
-
-# --- BTPROP (Wiseman et al. 2017): free states and duals that live across minibatches ---
-
-
-@dataclass(frozen=True)
-class BtpropConfig:
-    lam: float = 0.1
-    h_steps: int = 1
-    h_lr: float = 0.1
-    u_lr: float = 0.1
-    theta_lr: float = 0.02
-
-
-@dataclass(frozen=True)
-class BtpropState:
-    params: Params
-    optimizer: dict[str, Any]
-    carry: Array
-    free: dict[str, Array]  # states at the block boundaries, by minibatch: they persist between epochs
-    duals: dict[str, Array]
-
-
-def btprop_objective(model: Model, w: Params, h: Array, u: Array, batch: Batch, lam: float) -> tuple[Array, Array]:
-    """J = (1/n) sum_j [(1/B) nll_j + lam/2 ||hh_j + u_j - h_{j+1}||^2], and hh."""
-    n = batch.x.shape[1]
-    s = model.unroll(w, batch.x, h[:-1])
-    hh = s[-1]
-    return model.score(w, s, batch.y) + lam / (2 * n) * ops.squared_error(hh + u, h[1:]), hh
-
-
-def sequential(model: Model, p: Params, carry: Array, batch: Batch) -> Array:
-    states = [carry]
-    for j in range(batch.x.shape[1]):
-        states.append(model.unroll(p, batch.x[:, j : j + 1], states[-1][None])[-1][0])
-    return np.stack(states)
-
-
-def btprop_step(
-    config: BtpropConfig, model: Model, state: BtpropState, batch: Batch, rng: Any
-) -> tuple[BtpropState, Info]:
-    key, p = str(batch.index), state.params
-    h = state.free.get(key)
-    h = sequential(model, p, state.carry, batch) if h is None else h
-    u = state.duals.get(key, np.zeros_like(h[1:]))
-    for _ in range(config.h_steps):
-        with Tape() as tape:
-            free = tape.watch(h)
-            J, _ = btprop_objective(model, p, free, u, batch, config.lam)
-        h = h - config.h_lr * tape.gradient(J, free)
-    hh = model.unroll(p, batch.x, h[:-1])[-1]
-    u = u + config.u_lr * config.lam / len(u) * (hh - h[1:])
-    with Tape() as tape:
-        w = tape.watch(p)
-        J, hh = btprop_objective(model, w, h, u, batch, config.lam)
-    grads = tape.gradient(J, w)
-    rule = optim.chain(optim.clip_global_norm(0.5), optim.adagrad(config.theta_lr))
-    updates, optimizer = rule.update(grads, state.optimizer, p)
-    after = BtpropState(
-        optim.apply(p, updates), optimizer, hh.value[-1], {**state.free, key: h}, {**state.duals, key: u}
-    )
-    return after, Info(loss=J.value, grads=grads, arrays={"h": h, "h_hat": hh.value, "u": u})
-
-
-def blocks(length: int, n: int, count: int) -> tuple[int, list[task.Batch]]:
-    """n consecutive blocks of a text side by side: the batch axis is time."""
-    alphabet = sorted(set(TEXT))
-    ids = np.array([alphabet.index(c) for c in TEXT])
-    x = ids[: length * n * count].reshape(-1, length).T
-    y = ids[1 : length * n * count + 1].reshape(-1, length).T
-    return len(alphabet), [
-        task.Batch(x[:, m * n : (m + 1) * n], y[:, m * n : (m + 1) * n], continues=m > 0, index=m) for m in range(count)
-    ]
-
-
-def start_btprop(model: Model, params: Params) -> BtpropState:
-    return BtpropState(params, optim.adagrad(0.1).init(params), np.zeros(model.cell.state_size), {}, {})
-
-
-def test_free_states_and_duals_persist_across_minibatches_and_epochs() -> None:
-    vocabulary, batches = blocks(length=5, n=6, count=3)
-    model, params = language_model("lstm", vocabulary)
-    config, state, losses = BtpropConfig(), start_btprop(model, params), []
-    for epoch in range(12):
-        for batch in batches:
-            state, info = btprop_step(config, model, state, batch, stream(1, "step", epoch, batch.index))
-            losses.append(float(info.loss))
-    assert set(state.free) == {"0", "1", "2"}
-    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.5
-    again = through_a_checkpoint(state)
-    assert all(np.array_equal(again.duals[key], state.duals[key]) for key in state.duals)
-
-
-def test_btprop_without_penalty_is_truncated_bptt_over_its_blocks() -> None:
-    """B3: lambda = 0 with sequential states gives BPTT truncated at the blocks, one theta for all of them."""
-    vocabulary, (batch, *_) = blocks(length=5, n=6, count=2)
-    model, params = language_model("gru", vocabulary)
-    config = BtpropConfig(lam=0.0, h_steps=0)
-    _, info = btprop_step(config, model, start_btprop(model, params), batch, None)
-
-    expected = {name: np.zeros_like(p) for name, p in params.items()}
-    carry = np.zeros((1, model.cell.state_size))
-    for j in range(6):
-        with Tape() as tape:
-            w = tape.watch(params)
-            s = model.unroll(w, batch.x[:, j : j + 1], carry)
-            E = model.score(w, s, batch.y[:, j : j + 1])
-        for name, g in tape.gradient(E, w).items():
-            expected[name] += g / 6
-        carry = s.value[-1]
-    for name, g in info.grads.items():
-        assert_allclose(g, expected[name], rtol=1e-10, atol=1e-14)
 
 
 # --- FPTT (Kag & Saligrama 2021): several updates inside one batch ---
