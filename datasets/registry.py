@@ -66,6 +66,15 @@ def has_option(name: str, option: str) -> bool:
     return option in {field.name for field in fields(kind(name))} - _ELSEWHERE.keys()
 
 
+def solvable(name: str) -> bool:
+    """Whether a run may solve a task, or goes on for as long as it becomes better.
+
+    Raises:
+        InputError: for an unknown task.
+    """
+    return bool(kind(name).solved_below)
+
+
 def make(name: str, length: int | None = None, data_dir: Path | None = None, /, **options: Any) -> Task:
     """The task of a name.
 

@@ -93,7 +93,7 @@ class Plan:
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the measure."""
     draw: str | None = None
-    """The figure: see experiments/papers/figures.py."""
+    """The figure: see experiments/papers/figures/."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from datasets import registry
 from experiments import exits, journal, result, rundir
 from experiments.errors import RunError
 from experiments.papers import comparison, measures
@@ -62,6 +63,11 @@ class Item:
     @property
     def solved(self) -> bool:
         return self.result is not None and self.result.solved
+
+    @property
+    def solvable(self) -> bool:
+        """Whether its task is one that is solved or not."""
+        return registry.solvable(self.job.settings.task)
 
     @property
     def status(self) -> str:

@@ -33,8 +33,8 @@ def matrix(items: Sequence[Item]) -> Html:
         )
         for method in methods
     )
-    table = tag("table", tag("caption", "Solved runs by method and task"), tag("thead", head), tag("tbody", *rows))
-    return wide(table, "Solved runs")
+    table = tag("table", tag("caption", "Runs by method and task"), tag("thead", head), tag("tbody", *rows))
+    return wide(table, "Runs by method and task")
 
 
 def _standing(items: Sequence[Item], method: str, task: str) -> str:

@@ -20,10 +20,10 @@ def summary(found: Collection) -> list[str]:
     methods, tasks = (
         Counter(names) for names in zip(*((i.job.method, i.job.settings.task) for i in items), strict=True)
     )
-    open_, solved = sum(item.result is None for item in items), sum(item.solved for item in items)
+    open_, solvable = sum(item.result is None for item in items), [item for item in items if item.solvable]
     sentences = [
         f"{_count(len(items), 'run')}, {_of(methods, 'with')}, {_of(tasks, 'on')}.",
-        _solved(solved, len(items)),
+        *([_solved(sum(item.solved for item in solvable), len(solvable), len(items))] if solvable else []),
         f"{'Together they' if len(items) > 1 else 'It'} took {duration(found.seconds)} of one core.",
     ]
     if open_:
@@ -37,6 +37,9 @@ def summary(found: Collection) -> list[str]:
 
 def standing(items: Sequence[Item]) -> str:
     """How runs of one method on one task ended, in few words."""
+    errors = [item.error for item in items if item.error is not None]
+    if not items[0].solvable:
+        return f"{_count(len(items), 'run')}" + (f", lowest error {min(errors):.4g}" if errors else "")
     solved = [item for item in items if item.solved]
     text = f"{len(solved)} of {len(items)} solved"
     lengths = {item.job.settings.length for item in solved if item.job.settings.length is not None}
@@ -116,7 +119,9 @@ def _of(names: Counter[str], word: str) -> str:
     return listed(f"{n} {word} {name}" for name, n in names.most_common())
 
 
-def _solved(n: int, total: int) -> str:
+def _solved(n: int, total: int, runs: int) -> str:
+    if total < runs:  # the tasks of the others are none that one solves
+        return f"{n:,} of {total:,} solved {'its' if n == 1 else 'their'} task."
     if total == 1:
         return "It solved its task." if n else "It did not solve its task."
     how_many = {0: "None", total: "All"}.get(n, f"{n:,} of them")

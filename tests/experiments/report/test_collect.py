@@ -263,3 +263,15 @@ def test_a_verdict_of_few_seeds_is_neither_good_nor_bad(status: Any, word: str, 
     claim = Claim("one is ahead of another", "one", "another")
     assert words.badge(Verdict(claim, {"temporal": status}, (3, 3))) == (word, tone)
     assert words.badge(Verdict(claim, {"temporal": status}, (3, 1))) == (word, "even")
+
+
+def test_tasks_that_nobody_solves_are_not_called_unsolved(tmp_path: Path) -> None:
+    """Of a text or of images the lowest error is told."""
+    text = jobs.make("bptt", {}, {"task": "sample-char"})
+    fakes.make(tmp_path, text, name="text", solved=False)
+    told = " ".join(words.summary(collect([tmp_path])))
+    assert "solve" not in told
+    (item,) = collect([tmp_path]).items
+    assert words.standing([item]) == f"1 run, lowest error {item.error:.4g}"
+    fakes.make(tmp_path, jobs.make("bptt", {}, {"length": 20}), name="temporal")
+    assert "1 of 1 solved its task" in " ".join(words.summary(collect([tmp_path])))

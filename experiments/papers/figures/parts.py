@@ -1,0 +1,127 @@
+"""What the figures of entries are put together from: panels, title and legend, axes, styles, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments import drawing, journal, rundir
+from experiments.drawing import COLOURS, DASHES, INK, MUTED
+from experiments.papers.entry import Entry, Preset
+from experiments.papers.measures import Measured
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 10.5
+"""Inches; all figures are equally wide."""
+
+HEAD, FOOT = 1.15, 0.55
+"""Inches above the panels, for title and legend, and below them."""
+
+HEADING = 0.58
+"""Inches of the head that title and source take up."""
+
+POINTS = 400
+"""Points of a curve at most."""
+
+
+def panels(
+    rows: int, columns: int, *, each: float, left: float = 0.7, right: float = 0.25, hspace: float = 0.5,
+    wspace: float = 0.5, head: float = HEAD, **options: Any
+) -> tuple[Figure, Any]:  # fmt: skip
+    """A figure with rows of panels, all sizes in inches: the height of a panel, the margins, the gaps."""
+    high = head + FOOT + rows * each + (rows - 1) * hspace
+    figure = drawing.canvas(WIDTH, high)
+    wide = (WIDTH - left - right - (columns - 1) * wspace) / columns  # gaps are counted in parts of a panel
+    figure.subplots_adjust(
+        left=left / WIDTH, right=1 - right / WIDTH, top=1 - head / high, bottom=FOOT / high, hspace=hspace / each,
+        wspace=wspace / wide,
+    )  # fmt: skip
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def used(grid: Any, count: int) -> list[Axes]:
+    """The panels that are needed; the others are not shown."""
+    for axes in grid.flat[count:]:
+        axes.set_visible(False)
+    return list(grid.flat[:count])
+
+
+def head(figure: Figure, entry: Entry, preset: Preset) -> None:
+    """What it is, where it is from, how much of it was computed."""
+    inch = 1 / figure.get_figheight()
+    what = f"{entry.label}: {entry.title}"
+    size = 13 if len(what) < 80 else 11
+    figure.text(0.15 / WIDTH, 1 - 0.30 * inch, what, fontsize=size, fontweight="bold", color=INK)
+    about = f"{entry.paper}; computed: {preset.about}" if preset.about else entry.paper
+    about += "" if preset.comparable else "; not comparable with the paper's numbers"
+    figure.text(0.15 / WIDTH, 1 - 0.52 * inch, about, fontsize=9, color=MUTED)
+
+
+def key(figure: Figure, *panels: Axes, more: Sequence[Any] = ()) -> None:
+    """All names once, below the title."""
+    named: dict[str, Any] = {}
+    for axes in panels:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(name, handle)
+    named |= {handle.get_label(): handle for handle in more}
+    figure.legend(
+        named.values(), named.keys(), loc="upper left", ncols=len(named), fontsize=9, frameon=False, labelcolor=INK,
+        bbox_to_anchor=(0.15 / WIDTH, 1 - (HEADING + 0.04) / figure.get_figheight()), borderaxespad=0, handlelength=1.6,
+        handletextpad=0.5, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def iterations(panels: Sequence[Axes], words: str = "iteration") -> None:
+    for axes in panels:
+        axes.set_xlabel(words, color=INK)
+
+
+def log_iterations(axes: Axes) -> None:
+    """Iterations on a logarithmic axis, as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def cost_curve(axes: Axes, x: Any, y: Any, **style: Any) -> None:
+    axes.plot(*thin(x, y), **{"linewidth": 1.3, **style})
+
+
+def style(i: int) -> dict[str, Any]:
+    """The i-th colour; after the last one they begin again with the next dashes."""
+    n = len(COLOURS)
+    return {"color": COLOURS[i % n], "linestyle": DASHES[i // n % len(DASHES)]}
+
+
+def hollow(colour: str) -> dict[str, Any]:
+    """How a number of the paper is marked."""
+    return {
+        "marker": "o", "markersize": 8.5, "markerfacecolor": "none", "markeredgecolor": colour,
+        "markeredgewidth": 1.4, "linestyle": "none",
+    }  # fmt: skip
+
+
+def line(**style: Any) -> Any:
+    """An entry of a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **{"linestyle": "none", **style})
+
+
+def dot(colour: str, label: str) -> Any:
+    return line(marker="o", markersize=6, color=colour, label=label)
+
+
+def log(measured: Measured) -> list[dict[str, Any]]:
+    """The log of the (first) run of a cell."""
+    return journal.read_metrics(rundir.Run(measured.runs[0].run).metrics)
+
+
+def thin(x: Any, y: Any) -> tuple[Any, Any]:
+    return drawing.thin(x, y, POINTS)
