@@ -23,5 +23,5 @@ def border_states(model: Model, p: Params, x: Array, h_0: Array) -> Array:
     B, n = x.shape[:2]
     xp = get_xp(h_0)
     if not n:
-        return h_0[None]
-    return xp.concat([h_0[None], model.unroll(p, in_a_row(x), h_0[None])[B - 1 :: B, 0]])
+        return h_0[None, ...]
+    return xp.concat([h_0[None, ...], model.unroll(p, in_a_row(x), h_0[None, ...])[B - 1 :: B, 0, ...]])

@@ -183,14 +183,14 @@ class Problem:
 
     def objective(self, theta: Params, h: Array, u: Array) -> tuple[Array, Array]:
         """J (Eq. 7), and the predictions hh [n, S] that it rests on."""
-        s = self.model.unroll(theta, self.x, h[:-1])  # s_{k,j} from s_{0,j} = h_j
-        hh = s[-1]  # hh_j = s_{B,j}
+        s = self.model.unroll(theta, self.x, h[:-1, ...])  # s_{k,j} from s_{0,j} = h_j
+        hh = s[-1, ...]  # hh_j = s_{B,j}
         nll = self.model.score(theta, s, self.y)  # the mean over n B tokens: (1/n) sum_j (1/B) sum_k
-        return nll + (self.weight / 2) * ops.squared_error(hh + u, h[1:]), hh
+        return nll + (self.weight / 2) * ops.squared_error(hh + u, h[1:, ...]), hh
 
     def predictions(self, theta: Params, h: Array) -> Array:
         """hh [n, S]."""
-        return self.model.unroll(theta, self.x, h[:-1])[-1]
+        return self.model.unroll(theta, self.x, h[:-1, ...])[-1, ...]
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     problem = Problem(config, model, batch.x, batch.y)
     epoch = state.epoch + (not batch.continues)
     h = first_states(problem, state.params, state.carry)
-    u = get_xp(h).zeros_like(h[1:]) if state.u is None else state.u
+    u = get_xp(h).zeros_like(h[1:, ...]) if state.u is None else state.u
 
     at = Point(state.params, h, u, state.optimizer)
     for phase in phases(config, epoch):
@@ -253,7 +253,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         grads=at.grads,
         status="diverged" if reason else "ok",
         reason=reason,
-        arrays={"h": at.h, "h_hat": at.hh, "u": at.u, "carry": at.hh[-1]},
+        arrays={"h": at.h, "h_hat": at.hh, "u": at.u, "carry": at.hh[-1, ...]},
         kernels=kernels.twins(called(model), (problem.n, model.cell.hidden), at.theta["W_hy"]),
     )
     return State(at.theta, at.optimizer, last_state(at.hh), epoch=epoch), info
@@ -272,8 +272,8 @@ def first_states(problem: Problem, theta: Params, carry: Array) -> Array:
         case "sequential":  # h_0 = carry, h_{j+1} = hh_j: the blocks one after the other
             return border_states(model, theta, x, carry)
         case "restart":  # h_0 = carry, h_{j+1} = hh_j from a zero state, h_n = 0
-            alone = model.unroll(theta, x, model.initial_state(theta, n))[-1]
-            return xp.concat([carry[None], alone[:-1], xp.zeros_like(carry[None])])
+            alone = model.unroll(theta, x, model.initial_state(theta, n))[-1, ...]
+            return xp.concat([carry[None, ...], alone[:-1, ...], xp.zeros_like(carry[None, ...])])
     return xp.zeros((n + 1, carry.shape[0]), dtype=carry.dtype, device=carry.device)
 
 
@@ -310,7 +310,7 @@ def dual_step(problem: Problem, at: Point) -> Point:
         loss = J
     else:
         hh = problem.predictions(at.theta, at.h)
-    r = hh - at.h[1:] + (at.u if config.dual == "literal" else 0.0)
+    r = hh - at.h[1:, ...] + (at.u if config.dual == "literal" else 0.0)
     return replace(at, u=at.u + config.u_lr * problem.weight * r, loss=loss)
 
 
@@ -355,7 +355,7 @@ def held(config: Config, dJ_dh: Array) -> Array:
     if config.first_state == "free":
         return dJ_dh
     xp = get_xp(dJ_dh)
-    return xp.concat([xp.zeros_like(dJ_dh[:1]), dJ_dh[1:]])
+    return xp.concat([xp.zeros_like(dJ_dh[:1, ...]), dJ_dh[1:, ...]])
 
 
 def to_z(config: Config, h: Array) -> Array:
@@ -383,7 +383,7 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     `residual`: ||hh_j - h_{j+1}||;  `dual`: ||u_j||;  `state`: ||h_j||, to compare with.
     """
     h, hh, u = info.arrays["h"], info.arrays["h_hat"], info.arrays["u"]
-    return {"residual": _rms(hh - h[1:]), "dual": _rms(u), "state": _rms(h)}
+    return {"residual": _rms(hh - h[1:, ...]), "dual": _rms(u), "state": _rms(h)}
 
 
 def _rms(rows: Array) -> float:

@@ -88,14 +88,12 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         state = with_first_states(state, problem, chunk, before)
     elif chunk not in state.free or state.free[chunk].shape[0] != problem.n:
         raise InputError(f"batch {chunk} has no free states: the run was begun with another text or batch size")
-    h = get_xp(before).concat([before[None], state.free[chunk]])
+    h = get_xp(before).concat([before[None, ...], state.free[chunk]])
     u = state.duals[chunk]
 
     phase = None if state.turn < 0 else passes(config, state.epoch)[state.turn]
-    moves_h, moves_theta = (
-        phase in (btprop.h_steps, btprop.joint_steps),
-        phase in (btprop.theta_steps, btprop.joint_steps),
-    )
+    moves_h = phase in (btprop.h_steps, btprop.joint_steps)
+    moves_theta = phase in (btprop.theta_steps, btprop.joint_steps)
     with Tape() as tape:
         theta = tape.watch(state.params) if moves_theta else state.params
         w = tape.watch(h) if moves_h else h
@@ -109,7 +107,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         state = replace(state, by_theta=plus(state.by_theta, {name: problem.n * g for name, g in found.pop(0).items()}))
     hh = ops.value(hh)
     if phase is btprop.dual_step:  # u_j += u_lr lambda (hh_j - h_{j+1})
-        moved = u + config.u_lr * config.penalty(batch.x.shape[0]) * (hh - h[1:])
+        moved = u + config.u_lr * config.penalty(batch.x.shape[0]) * (hh - h[1:, ...])
         state = replace(state, duals={**state.duals, chunk: moved})
 
     grads: Params = {}
@@ -131,15 +129,15 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
 def border(model: Model, state: State, number: int) -> Array:
     """The state [S] in which a chunk begins: the last one of the chunk before; zero at the beginning of the text."""
     if number:
-        return state.free[str(number - 1)][-1]
-    return model.initial_state(state.params, 1)[0]
+        return state.free[str(number - 1)][-1, ...]
+    return model.initial_state(state.params, 1)[0, ...]
 
 
 def with_first_states(state: State, problem: Problem, chunk: str, before: Array) -> State:
     """With what the network predicts, block after block, or zeros."""
     xp = get_xp(before)
     if problem.config.h_init == "sequential":
-        h = border_states(problem.model, state.params, problem.x, before)[1:]
+        h = border_states(problem.model, state.params, problem.x, before)[1:, ...]
     else:
         h = xp.zeros((problem.n, before.shape[0]), dtype=before.dtype, device=before.device)
     return replace(state, free={**state.free, chunk: h}, duals={**state.duals, chunk: xp.zeros_like(h)})
@@ -147,10 +145,10 @@ def with_first_states(state: State, problem: Problem, chunk: str, before: Array)
 
 def with_chunk(by_h: Params, number: int, g: Array) -> Params:
     """The gradient with a chunk's part [n_m+1, S]: its first row belongs to the chunk before, that of h_0 to nobody."""
-    by_h = {**by_h, str(number): g[1:]}
+    by_h = {**by_h, str(number): g[1:, ...]}
     if number:
         behind = by_h[str(number - 1)]
-        by_h[str(number - 1)] = get_xp(g).concat([behind[:-1], behind[-1:] + g[:1]])
+        by_h[str(number - 1)] = get_xp(g).concat([behind[:-1, ...], behind[-1:, ...] + g[:1, ...]])
     return by_h
 
 

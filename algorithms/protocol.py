@@ -185,8 +185,8 @@ def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None)
     if not batch.continues:
         carry = None
     if batch.consecutive:
-        first = model.initial_state(params, 1) if carry is None else carry[-1:]
-        return border_states(model, params, batch.x, first[0])[:-1]
+        first = model.initial_state(params, 1) if carry is None else carry[-1:, ...]
+        return border_states(model, params, batch.x, first[0, ...])[:-1, ...]
     if carry is None:
         return model.initial_state(params, batch.x.shape[1])
     if carry.shape[0] != batch.x.shape[1]:
@@ -196,4 +196,4 @@ def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None)
 
 def last_state(h: Array) -> Array:
     """h_T [B, S] as an array of its own: a view into h would keep all T states alive."""
-    return get_xp(h).asarray(h[-1], copy=True)
+    return get_xp(h).asarray(h[-1, ...], copy=True)

@@ -294,9 +294,9 @@ class Text8Char(Text):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleChar(Text):
-    """Brackets and counted letters, by characters, from a source of known entropy; needs no data.
+    """Brackets and counted letters, by characters: no model gets below 0.6814 nats; needs no data.
 
-    See `datasets.hidden_markov`: no model of it gets below 0.6814 nats a character. Validation and testing have a tenth
+    See `datasets.hidden_markov`, a source whose entropy is known. Validation and testing have a tenth
     as many characters each as training.
     """
 

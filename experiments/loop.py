@@ -456,7 +456,7 @@ def _draw(run: Run, parts: Parts, done: Result, display: Display) -> Path | None
     settings = parts.settings
     caption = figure.Caption(
         title=f"{done.method} on {done.task}, T = {settings.length}, seed {done.seed}",
-        outcome=_outcome(done),
+        outcome=_outcome(done, solvable=bool(parts.task.solved_below)),
         chance=parts.task.chance,
         solved_at=done.iterations if done.solved else None,
     )
@@ -469,11 +469,11 @@ def _draw(run: Run, parts: Parts, done: Result, display: Display) -> Path | None
     return None
 
 
-def _outcome(done: Result) -> str:
+def _outcome(done: Result, solvable: bool) -> str:
     """How a run ended, in a line."""
     words = {
         "solved": "solved",
-        "budget": "ended" if "not solved" not in done.reason else "not solved",
+        "budget": "not solved" if solvable else "ended",
         "patience": "gave up: no better error for long",
         "spectral_radius": "gave up: spectral radius too large",
         "diverged": "diverged",

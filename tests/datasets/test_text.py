@@ -382,3 +382,7 @@ def test_published_texts(real: Path, name: str, types: int, windows: int, chance
         assert batch.x.shape == (task.length, 20)
         np.testing.assert_array_equal(batch.x[1:], batch.y[:-1])
     np.testing.assert_array_equal(batch.x[0, 1:], batch.y[-1, :-1])
+
+
+def test_the_summary_of_the_sample_names_its_entropy() -> None:
+    assert f"{hidden_markov.entropy_rate():.4f} nats" in (text.SampleChar.__doc__ or "").splitlines()[0]
