@@ -23,7 +23,8 @@ updated, and the state of the others stays as it is. State is one flat dict: arr
 through, which is why states of a chain live side by side in one dict. Nothing is changed in place, float32 stays
 float32 (hyper-parameters are Python numbers), and any library of the array API standard will do.
 
-`minigrad.kernels.updates` computes the rules that remember something, large arrays of NumPy in one compiled pass each.
+The formulas are in `minigrad.kernels.updates`. `step` takes clipping, rule, rates and the addition to a large array of
+NumPy in one compiled pass over memory; the bits are those of `update` and `apply`.
 
 A schedule needs no machinery: an Optimizer holds hyper-parameters and nothing else, so a new learning rate is a new
 Optimizer, `nag(lr / 2, mu)`, applied to the same state.
@@ -46,15 +47,36 @@ State: TypeAlias = dict[str, Any]
 
 
 class Optimizer(NamedTuple):
-    """An update rule, or a transformation of gradients or updates: two pure functions."""
+    """An update rule, or a transformation of gradients or updates: two pure functions.
+
+    The other fields say what it is made of, so that `step` sees what can be done in one pass over memory.
+    """
 
     init: Callable[[Params], State]
     """init(params) -> state before the first step."""
     update: Callable[[Params, State, Params], tuple[Params, State]]
     """update(grads, state, params) -> (updates for the names in grads, new state)."""
+    factor: Callable[[Params], float] | None = None
+    """factor(grads): the one number by which `update` multiplies all gradients, and does nothing else."""
+    rule: Callable[[Params, State, Params, float, Mapping[str, float]], tuple[Params, State]] | None = None
+    """rule(grads, state, params, before, after) -> (new parameters, new state), in one pass: gradients are multiplied
+    by `before`, updates by the factors `after`, by name."""
+    rates: Mapping[str, float] | None = None
+    """Factors by which `update` multiplies what it is given, by name, and does nothing else."""
+    stages: tuple[Optimizer, ...] = ()
+    """Of a chain: what it is made of."""
 
     def step(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        """Update and apply: (new parameters, new state)."""
+        """Update and apply: (new parameters, new state).
+
+        Raises:
+            InputError: if an update has no parameter.
+        """
+        stages = list(self.stages or (self,))
+        before = stages.pop(0).factor if stages[0].factor is not None else None
+        after = stages.pop().rates if stages and stages[-1].rates is not None else None
+        if len(stages) == 1 and (rule := stages[0].rule) is not None:
+            return rule(grads, state, params, 1.0 if before is None else before(grads), after or {})
         updates, state = self.update(grads, state, params)
         return apply(params, updates), state
 
@@ -94,12 +116,7 @@ def sgd(lr: float) -> Optimizer:
     Raises:
         InputError: if a hyper-parameter is out of range (as every function below).
     """
-    lr = _at_least_zero("lr", lr)
-
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        return {name: -lr * g for name, g in grads.items()}, state
-
-    return Optimizer(_stateless, update)
+    return _rule(formulas.sgd, -_at_least_zero("lr", lr))
 
 
 def momentum(lr: float, mu: float) -> Optimizer:
@@ -112,11 +129,7 @@ def momentum(lr: float, mu: float) -> Optimizer:
         mu: momentum, in [0, 1).
     """
     lr, mu = _at_least_zero("lr", lr), _fraction("mu", mu)
-
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        return _by(formulas.momentum, (-lr, mu), grads, state, "velocity")
-
-    return Optimizer(_zeros("velocity"), update)
+    return _rule(formulas.momentum, -lr, mu, kinds=("velocity",))
 
 
 def nag(lr: float, mu: float) -> Optimizer:
@@ -132,11 +145,7 @@ def nag(lr: float, mu: float) -> Optimizer:
     Source: Bengio et al. 2013, Advances in optimizing recurrent networks; Manchev & Spratling 2020, section 3.1.
     """
     lr, mu = _at_least_zero("lr", lr), _fraction("mu", mu)
-
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        return _by(formulas.nag, (lr, mu), grads, state, "velocity")
-
-    return Optimizer(_zeros("velocity"), update)
+    return _rule(formulas.nag, lr, mu, kinds=("velocity",))
 
 
 def adagrad(lr: float, eps: float = 1e-5) -> Optimizer:
@@ -151,11 +160,7 @@ def adagrad(lr: float, eps: float = 1e-5) -> Optimizer:
     Source: Duchi et al. 2011; Wiseman et al. 2017, section 4 and released code.
     """
     lr, eps = _at_least_zero("lr", lr), _above_zero("eps", eps)
-
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        return _by(formulas.adagrad, (-lr, eps), grads, state, "adagrad")
-
-    return Optimizer(_zeros("adagrad"), update)
+    return _rule(formulas.adagrad, -lr, eps, kinds=("adagrad",))
 
 
 def adam(
@@ -184,15 +189,12 @@ def adam(
     b1, b2 = _fraction("betas[0]", betas[0]), _fraction("betas[1]", betas[1])
     _one_of("rule", rule, "pytorch", "tprnn")
 
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        t = int(state["t"]) + 1
+    def numbers(t: int) -> tuple[float, ...]:
         bias1, bias2 = 1 - b1**t, 1 - b2**t
         before, after = (bias2, 1.0) if rule == "pytorch" else (1.0, sqrt(bias2))
-        numbers = -lr * after / bias1, b1, 1 - b1, b2, 1 - b2, before, eps
-        updates, state = _by(formulas.adam, numbers, grads, state, "m", "v")
-        return updates, state | {"t": t}
+        return -lr * after / bias1, b1, 1 - b1, b2, 1 - b2, before, eps
 
-    return Optimizer(lambda params: _zeros("m", "v")(params) | {"t": 0}, update)
+    return _rule(formulas.adam, kinds=("m", "v"), at_step=numbers)
 
 
 def rmsprop(lr: float, decay: float = 0.9, eps: float = 1e-3) -> Optimizer:
@@ -206,11 +208,7 @@ def rmsprop(lr: float, decay: float = 0.9, eps: float = 1e-3) -> Optimizer:
     Source: Tieleman & Hinton 2012; form and constants of the released code of Wiseman et al. 2017.
     """
     lr, decay, eps = _at_least_zero("lr", lr), _fraction("decay", decay), _above_zero("eps", eps)
-
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        return _by(formulas.rmsprop, (-lr, decay, 1 - decay, eps), grads, state, "rms")
-
-    return Optimizer(_zeros("rms"), update)
+    return _rule(formulas.rmsprop, -lr, decay, 1 - decay, eps, kinds=("rms",))
 
 
 def adadelta(decay: float = 0.9, eps: float = 1e-3) -> Optimizer:
@@ -225,11 +223,7 @@ def adadelta(decay: float = 0.9, eps: float = 1e-3) -> Optimizer:
     Source: Zeiler 2012, algorithm 1; constants of the released code of Wiseman et al. 2017.
     """
     decay, eps = _fraction("decay", decay), _above_zero("eps", eps)
-
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        return _by(formulas.adadelta, (decay, 1 - decay, eps), grads, state, "adadelta_g", "adadelta_u")
-
-    return Optimizer(_zeros("adadelta_g", "adadelta_u"), update)
+    return _rule(formulas.adadelta, decay, 1 - decay, eps, kinds=("adadelta_g", "adadelta_u"))
 
 
 # --- averaging after a non-monotone validation loss (NT-ASGD) ---
@@ -332,7 +326,7 @@ def chain(*optimizers: Optimizer) -> Optimizer:
             grads, state = optimizer.update(grads, state, params)
         return grads, state
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, stages=tuple(s for each in optimizers for s in each.stages or (each,)))
 
 
 def clip_global_norm(threshold: float, rule: Literal["tprnn", "pytorch"] = "tprnn") -> Optimizer:
@@ -353,17 +347,19 @@ def clip_global_norm(threshold: float, rule: Literal["tprnn", "pytorch"] = "tprn
     threshold = _above_zero("threshold", threshold)
     _one_of("rule", rule, "tprnn", "pytorch")
 
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    def factor(grads: Params) -> float:
         norm = global_norm(grads)
+        if not isfinite(norm):
+            return 1.0
         if rule == "tprnn":
-            factor = threshold / max(norm, 1e-6) if norm > threshold else 1.0
-        else:
-            factor = min(1.0, threshold / (norm + 1e-6))
-        if factor == 1.0 or not isfinite(norm):
-            return grads, state
-        return {name: factor * g for name, g in grads.items()}, state
+            return threshold / max(norm, 1e-6) if norm > threshold else 1.0
+        return min(1.0, threshold / (norm + 1e-6))
 
-    return Optimizer(_stateless, update)
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        by = factor(grads)
+        return grads if by == 1.0 else {name: by * g for name, g in grads.items()}, state
+
+    return Optimizer(_stateless, update, factor=factor)
 
 
 def weight_decay(wd: float) -> Optimizer:
@@ -402,7 +398,7 @@ def scale(rates: Mapping[str, float]) -> Optimizer:
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
         return {name: rates[name] * u if name in rates else u for name, u in grads.items()}, state
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, rates=rates)
 
 
 # --- helpers ---
@@ -421,15 +417,53 @@ def _zeros(*kinds: str) -> Callable[[Params], State]:
     return init
 
 
-def _by(
-    formula: formulas.Formula, numbers: tuple[float, ...], grads: Params, state: State, *kinds: str
-) -> tuple[Params, State]:
-    """Updates and the new state by a formula of a gradient, the arrays of some kinds, and numbers."""
-    arrays = {name: (g, *(state[kind][name] for kind in kinds)) for name, g in grads.items()}
-    twin = formulas.choose(*(array for each in arrays.values() for array in each))
-    found = {name: formulas.update(formula, each, numbers, twin) for name, each in arrays.items()}
-    updates, *new = ({name: each[i] for name, each in found.items()} for i in range(1 + len(kinds)))
-    return updates, _with(state, **dict(zip(kinds, new, strict=True)))
+def _rule(
+    formula: formulas.Formula,
+    *numbers: float,
+    kinds: tuple[str, ...] = (),
+    at_step: Callable[[int], tuple[float, ...]] | None = None,
+) -> Optimizer:
+    """An update rule by its formula: its numbers, or those of a step by its count, and the kinds of its state."""
+
+    def init(params: Params) -> State:
+        return _zeros(*kinds)(params) | ({} if at_step is None else {"t": 0})
+
+    def now(state: State) -> tuple[tuple[float, ...], State]:
+        """The formula's numbers at this step, and the state that has counted it."""
+        if at_step is None:
+            return numbers, state
+        t = int(state["t"]) + 1
+        return at_step(t), state | {"t": t}
+
+    def arrays(grads: Params, state: State) -> dict[str, tuple[Array, ...]]:
+        return {name: (g, *(state[kind][name] for kind in kinds)) for name, g in grads.items()}
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        constants, state = now(state)
+        found = {name: formula(get_xp(*each), *each, *constants) for name, each in arrays(grads, state).items()}
+        return _sorted_out(found, state, kinds)
+
+    def rule(
+        grads: Params, state: State, params: Params, before: float, after: Mapping[str, float]
+    ) -> tuple[Params, State]:
+        _known(grads, params)
+        constants, state = now(state)
+        each = arrays(grads, state)
+        twin = formulas.choose(*(array for of_one in each.values() for array in of_one))
+        found = {
+            name: formulas.step(formula, params[name], of_one, constants, twin, before, after.get(name, 1.0))
+            for name, of_one in each.items()
+        }
+        moved, state = _sorted_out(found, state, kinds)
+        return params | moved, state
+
+    return Optimizer(init, update, rule=rule)
+
+
+def _sorted_out(found: Mapping[str, tuple[Array, ...]], state: State, kinds: tuple[str, ...]) -> tuple[Params, State]:
+    """The first array of each name, and the state with the others."""
+    first, *new = ({name: each[i] for name, each in found.items()} for i in range(1 + len(kinds)))
+    return first, _with(state, **dict(zip(kinds, new, strict=True)))
 
 
 def _with(state: State, **kinds: Params) -> State:

@@ -68,15 +68,16 @@ def _scatter(draw: Draw, twin: Twin) -> list[Array]:
 
 
 def _updates(draw: Draw, twin: Twin) -> list[Array]:
-    g, m, v = draw(H, H), draw(H, H) ** 2, draw(H, H) ** 2  # roots are taken of what rules remember
+    p, g, m, v = draw(H, H), draw(H, H), draw(H, H) ** 2, draw(H, H) ** 2  # roots are taken of what rules remember
     one, two = (g, m), (g, m, v)
     return [
-        *updates.update(updates.momentum, one, NUMBERS[:2], twin),
-        *updates.update(updates.nag, one, NUMBERS[:2], twin),
-        *updates.update(updates.adagrad, one, NUMBERS[:2], twin),
-        *updates.update(updates.adam, two, NUMBERS[:7], twin),
-        *updates.update(updates.rmsprop, one, NUMBERS[:4], twin),
-        *updates.update(updates.adadelta, two, NUMBERS[:3], twin),
+        *updates.step(updates.sgd, p, (g,), NUMBERS[:1], twin),
+        *updates.step(updates.momentum, p, one, NUMBERS[:2], twin),
+        *updates.step(updates.nag, p, one, NUMBERS[:2], twin),
+        *updates.step(updates.adagrad, p, one, NUMBERS[:2], twin),
+        *updates.step(updates.adam, p, two, NUMBERS[:7], twin),
+        *updates.step(updates.rmsprop, p, one, NUMBERS[:4], twin),
+        *updates.step(updates.adadelta, p, two, NUMBERS[:3], twin),
         updates.squares(g, twin),
     ]
 

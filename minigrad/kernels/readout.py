@@ -83,9 +83,9 @@ def _forward(h: Array, W: Array, b: Array, y: Array, keep: bool) -> tuple[Array,
 
 
 def backward(
-    g: Array, h: Array, W: Array, q: Array, c: Array, needs: Sequence[bool] = (True, True, True)
+    g: Array, h: Array, W: Array, q: Array, c: Array, twin: Twin, needs: Sequence[bool] = (True, True, True)
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of g E by h, W and b; three matrix products, in all libraries and for both twins.
+    """Gradients of g E by h, W and b: three matrix products, which the fused twin shares out among threads.
 
     Args:
         g: 0-d.
@@ -93,11 +93,16 @@ def backward(
         W: [H, V].
         q: [N, V] of `forward`.
         c: [N] of `forward`.
+        twin: see `minigrad.kernels.choose`; that of `forward`, or the other.
         needs: whether the gradients by h, W and b are wanted.
 
     Returns:
         Gradients by h [N, H], W [H, V] and b [V]; None where not wanted.
     """
+    if twin == "fused" and q.size:
+        from minigrad.kernels.fused import readout as fused
+
+        return fused.backward(g, h, W, q, c, needs)
     c = g * c
     return (
         (q @ W.T) * c[:, None] if needs[0] else None,

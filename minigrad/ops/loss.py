@@ -119,7 +119,7 @@ def _read_out(h: Array, W: Array, b: Array, y: Array, keep: bool) -> tuple[Array
 
 @_linear_cross_entropy.vjp
 def _(g: Array, needs: Sequence[bool], h: Array, W: Array, q: Array, c: Array, shape: tuple[int, ...]) -> Sequence[Any]:
-    g_h, g_W, g_b = readout.backward(g, h, W, q, c, needs)
+    g_h, g_W, g_b = readout.backward(g, h, W, q, c, kernels.choose(h, W, q), needs[:3])
     return None if g_h is None else get_xp(g_h).reshape(g_h, shape), g_W, g_b
 
 

@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minigrad import ops
 from minigrad.errors import InputError
 from minigrad.kernels import readout
+from minigrad.kernels.fused import threads
 from minigrad.kernels.scatter import scatter_add
 from minigrad.tape import Tape
 from tests.minigrad.strategies import loose, random_arrays, strict
@@ -37,7 +38,7 @@ def problem(N: int, H: int, V: int, dtype: str = "float32", seed: int = 0) -> tu
 def run(h: Any, W: Any, b: Any, y: Any, twin: Any) -> tuple[Any, ...]:
     """The loss and its gradients by h, W and b."""
     E, (q, c) = readout.forward(h, W, b, y, twin)
-    return E, *readout.backward(np.ones((), h.dtype), h, W, q, c)
+    return E, *readout.backward(np.ones((), h.dtype), h, W, q, c, twin)
 
 
 def exact(h: Any, W: Any, b: Any, y: Any) -> tuple[Any, ...]:
@@ -136,12 +137,28 @@ def test_only_what_is_asked_for_is_computed(twin: Any) -> None:
     h, W, b, y = problem(6, 4, 9)
     E, (q, c) = readout.forward(h, W, b, y, twin)
     assert readout.forward(h, W, b, y, twin, keep=False) == (E, (None, None))
-    whole = readout.backward(np.float32(2), h, W, q, c)
+    whole = readout.backward(np.float32(2), h, W, q, c, twin)
     for needs in [(True, False, False), (False, True, False), (False, False, True), (False, False, False)]:
-        for asked, part, full in zip(needs, readout.backward(np.float32(2), h, W, q, c, needs), whole, strict=True):
+        for asked, part, full in zip(
+            needs, readout.backward(np.float32(2), h, W, q, c, twin, needs), whole, strict=True
+        ):
             assert (part is not None) == asked
             if asked:
                 assert_array_equal(part, full)
+
+
+@pytest.mark.parametrize("N", [1, 2, 700])
+def test_threads_share_the_work(N: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss is a sum over tokens, whose last bits may be others; the same every time."""
+    monkeypatch.setattr(threads, "ALONE", 0)
+    h, W, b, y = problem(N, 5, 3001)
+    alone = run(h, W, b, y, "fused")
+    monkeypatch.setenv("MINIGRAD_THREADS", "3")
+    together = run(h, W, b, y, "fused")
+    close(together, alone, 1e-6)
+    for one, other in zip(together, run(h, W, b, y, "fused"), strict=True):
+        assert_array_equal(one, other)
+    assert readout.forward(h, W, b, y, "fused", keep=False)[0] == together[0]
 
 
 @both

@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minigrad import optim
 from minigrad.errors import InputError
 from minigrad.kernels import updates
+from minigrad.kernels.fused import threads
 from tests.minigrad.strategies import seeds, strict
 
 DTYPES = ("float32", "float64")
@@ -23,12 +24,13 @@ MANY = settings(max_examples=150, deadline=None, derandomize=True)
 
 # A row a formula: how many arrays it takes, and numbers as a rule hands them in.
 FORMULAS: dict[str, tuple[updates.Formula, int, tuple[float, ...]]] = {
-    "momentum": (updates.momentum, 2, (-0.1, 0.9)),
-    "nag": (updates.nag, 2, (0.1, 0.9)),
-    "adagrad": (updates.adagrad, 2, (-0.1, 1e-5)),
-    "adam": (updates.adam, 3, (-0.3, 0.9, 1 - 0.9, 0.999, 1 - 0.999, 1 - 0.999**3, 1e-8)),
-    "rmsprop": (updates.rmsprop, 2, (-0.01, 0.9, 1 - 0.9, 1e-3)),
-    "adadelta": (updates.adadelta, 3, (0.9, 1 - 0.9, 1e-3)),
+    "sgd": (updates.sgd, 2, (-0.1,)),
+    "momentum": (updates.momentum, 3, (-0.1, 0.9)),
+    "nag": (updates.nag, 3, (0.1, 0.9)),
+    "adagrad": (updates.adagrad, 3, (-0.1, 1e-5)),
+    "adam": (updates.adam, 4, (-0.3, 0.9, 1 - 0.9, 0.999, 1 - 0.999, 1 - 0.999**3, 1e-8)),
+    "rmsprop": (updates.rmsprop, 3, (-0.01, 0.9, 1 - 0.9, 1e-3)),
+    "adadelta": (updates.adadelta, 4, (0.9, 1 - 0.9, 1e-3)),
 }
 
 every = pytest.mark.parametrize("name", FORMULAS)
@@ -37,15 +39,15 @@ either = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def arrays_of(name: str, shape: Any, dtype: str = "float32", seed: int = 0) -> tuple[Any, ...]:
-    """A gradient and a state; second moments are not negative in training, but formulas need not know that."""
+    """A parameter, a gradient and a state, none negative, as second moments are."""
     rng = np.random.default_rng(seed)
     return tuple(np.abs(rng.standard_normal(shape)).astype(dtype) for _ in range(FORMULAS[name][1]))
 
 
-def run(name: str, arrays: Any, twin: Any, numbers: Any = None) -> tuple[Any, ...]:
-    formula, _, usual = FORMULAS[name]
+def run(name: str, arrays: Any, twin: Any, numbers: Any = None, **factors: float) -> tuple[Any, ...]:
+    (p, *rest), (formula, _, usual) = arrays, FORMULAS[name]
     with np.errstate(all="ignore"):
-        return updates.update(formula, tuple(arrays), numbers or usual, twin)
+        return updates.step(formula, p, tuple(rest), numbers or usual, twin, **factors)
 
 
 def same_bits(found: Any, expected: Any) -> None:
@@ -75,9 +77,21 @@ def odd_numbers(size: int, dtype: str, rng: np.random.Generator) -> Any:
 def test_both_twins_to_the_bit(name: str, dtype: str, size: int, seed: int, data: st.DataObject) -> None:
     _, arity, usual = FORMULAS[name]
     arrays = arrays_of(name, size, dtype, seed)
-    numbers = tuple(data.draw(st.one_of(st.just(x), st.floats(1e-6, 1.0))) for x in usual)
-    same_bits(run(name, arrays, "fused", numbers), run(name, arrays, "reference", numbers))
+    some = st.floats(1e-6, 1.0)
+    numbers = tuple(data.draw(st.one_of(st.just(x), some)) for x in usual)
+    factors = {which: data.draw(st.one_of(st.just(1.0), some)) for which in ("before", "after")}
+    same_bits(run(name, arrays, "fused", numbers, **factors), run(name, arrays, "reference", numbers, **factors))
     assert len(arrays) == arity
+
+
+@every
+@both
+def test_factors_of_gradient_and_update(name: str, twin: Any) -> None:
+    p, g, *state = arrays_of(name, 9, "float64")
+    scaled = run(name, (p, 0.3 * g, *state), twin)
+    found = run(name, (p, g, *state), twin, before=0.3, after=0.5)
+    assert_allclose(found[0] - p, 0.5 * (scaled[0] - p), rtol=1e-9)
+    same_bits(found[1:], scaled[1:])
 
 
 @every
@@ -129,9 +143,9 @@ def test_arrays_of_any_layout(name: str, layout: str) -> None:
 
 @every
 def test_a_gradient_that_is_one_number_everywhere(name: str) -> None:
-    g, *state = arrays_of(name, (7, 13))
+    p, g, *state = arrays_of(name, (7, 13))
     g = np.broadcast_to(g[0, 0], g.shape)
-    same_bits(run(name, (g, *state), "fused"), run(name, (g.copy(), *state), "reference"))
+    same_bits(run(name, (p, g, *state), "fused"), run(name, (p, g.copy(), *state), "reference"))
 
 
 @every
@@ -140,7 +154,7 @@ def test_a_gradient_that_is_one_number_everywhere(name: str) -> None:
 def test_any_shape(name: str, shape: Any, twin: Any) -> None:
     arrays = arrays_of(name, shape)
     found = run(name, arrays, twin)
-    assert [(a.shape, a.dtype) for a in found] == [(shape, np.float32)] * len(arrays)
+    assert [(a.shape, a.dtype) for a in found] == [(shape, np.float32)] * (len(arrays) - 1)
     same_bits(found, run(name, arrays, "reference"))
 
 
@@ -189,7 +203,7 @@ def peak(function: Callable[[], Any]) -> int:
 def test_nothing_but_the_answer_is_held(name: str) -> None:
     arrays = arrays_of(name, 100_000)
     run(name, arrays, "fused")
-    assert peak(lambda: run(name, arrays, "fused")) < 1.05 * sum(a.nbytes for a in arrays)
+    assert peak(lambda: run(name, arrays, "fused")) < 1.05 * sum(a.nbytes for a in arrays[1:])
 
 
 # --- the sum of squares ---
@@ -259,6 +273,7 @@ def test_small_arrays_and_arrays_of_others_have_the_reference(monkeypatch: pytes
 @pytest.mark.parametrize(
     "optimizer",
     [
+        optim.sgd(0.02),
         optim.momentum(0.02, 0.9),
         optim.nag(0.02, 0.9),
         optim.adagrad(0.5),
@@ -266,26 +281,43 @@ def test_small_arrays_and_arrays_of_others_have_the_reference(monkeypatch: pytes
         optim.adam(0.05, (0.8, 0.99), 1e-3, rule="tprnn"),
         optim.rmsprop(0.01),
         optim.adadelta(),
+        optim.chain(optim.clip_global_norm(0.5), optim.adagrad(0.5)),
+        optim.chain(optim.nag(0.02, 0.9), optim.scale({"W": 0.3})),
+        optim.chain(optim.chain(optim.clip_global_norm(0.5, "pytorch"), optim.adam(0.05)), optim.scale({"b": 0.0})),
+        optim.chain(optim.clip_global_norm(0.5), optim.weight_decay(0.1), optim.adagrad(0.5)),
+        optim.chain(optim.scale({"W": 0.3}), optim.adagrad(0.5)),
+        optim.chain(optim.clip_global_norm(0.5), optim.clip_global_norm(0.4), optim.sgd(0.1)),
     ],
 )
 @either
-def test_a_rule_takes_the_same_steps_with_both(
+def test_a_rule_takes_the_same_steps_with_both_in_one_pass_or_two(
     optimizer: optim.Optimizer, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the bit, small arrays and large ones."""
+    """To the bit, small arrays and large ones, with two threads too; but a norm, which is a sum, to the last bits."""
+    monkeypatch.setattr(threads, "ALONE", 0)
     rng = np.random.default_rng(0)
     shapes = {"W": (150, 130), "b": (17,)}
     start, *steps = [{k: rng.standard_normal(shape).astype(dtype) for k, shape in shapes.items()} for _ in range(6)]
-    outcomes = []
-    for wish in ("reference", "fused", "auto"):
+
+    def outcome(wish: str, count: int = 1, passes: int = 1) -> list[Any]:
         monkeypatch.setenv("MINIGRAD_KERNELS", wish)
+        monkeypatch.setenv("MINIGRAD_THREADS", str(count))
         params, state = start, optimizer.init(start)
         for grads in steps:
-            params, state = optimizer.step(grads, state, params)
+            if passes == 1:
+                params, state = optimizer.step(grads, state, params)
+            else:
+                found, state = optimizer.update(grads, state, params)
+                params = optim.apply(params, found)
         kept = [state[kind] for kind in sorted(state.keys() - {"t"})]
-        outcomes.append([arrays[key] for arrays in (params, *kept) for key in shapes])
-    same_bits(outcomes[1], outcomes[0])
-    same_bits(outcomes[2], outcomes[0])
+        return [arrays[key] for arrays in (params, *kept) for key in shapes]
+
+    for wish in ("reference", "fused", "auto"):
+        same_bits(outcome(wish), outcome(wish, passes=2))
+    same_bits(outcome("fused", count=2), outcome("fused"))
+    if not any(stage.factor for stage in optimizer.stages):
+        same_bits(outcome("fused"), outcome("reference"))
+        same_bits(outcome("auto"), outcome("reference"))
 
 
 # --- what is refused ---
@@ -294,18 +326,20 @@ def test_a_rule_takes_the_same_steps_with_both(
 @every
 @both
 def test_a_state_of_another_shape_is_refused(name: str, twin: Any) -> None:
-    g, *state = arrays_of(name, (4, 5))
+    p, g, *state = arrays_of(name, (4, 5))
     for other in (g[0], g[:1], g.T, g[None]):
-        with pytest.raises(InputError, match=f"{name}: gradient and state differ in shape"):
-            run(name, (other, *state), twin)
+        for arrays in ((p, other, *state), (other, g, *state)):
+            with pytest.raises(InputError, match=f"{name}: parameter, gradient and state differ in shape"):
+                run(name, arrays, twin)
 
 
 def test_dtypes_and_libraries_that_the_fused_twin_does_not_take() -> None:
-    g, v = arrays_of("nag", 5)
-    for arrays in ((g, v.astype("float64")), (g.astype(complex), v.astype(complex)), (strict(g), strict(v))):
+    p, g, v = arrays_of("nag", 5)
+    other = [(p, g, v.astype("float64")), tuple(a.astype(complex) for a in (p, g, v)), tuple(map(strict, (p, g, v)))]
+    for arrays in other:
         with pytest.raises(InputError, match="nag: fused kernels take"):
             run("nag", arrays, "fused")
     with pytest.raises(InputError, match="squares: fused kernels take"):
         updates.squares(g + 1j, "fused")
     with pytest.raises(TypeError, match="do not mix"):
-        run("nag", (g, strict(v)), "reference")
+        run("nag", (p, g, strict(v)), "reference")

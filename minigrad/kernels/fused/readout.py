@@ -3,12 +3,16 @@
 The logits of a chunk of tokens are one matrix product; one pass then turns each row of logits into what the gradient
 needs, where it lies. The pass reads a row twice, for its largest logit and for the exponentials, the second time from
 the nearest cache.
+
+Threads share out tokens, and classes where the gradient by W is a sum over tokens. Each calls matrix products for its
+own part: a library that shared them out itself would have threads of its own, which stay awake between two products and
+keep these from working.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ from minigrad.kernels.fused.compiler import cgutils, intrinsic, ir, kernel, type
 from minigrad.kernels.fused.formulas import exp
 from minigrad.kernels.fused.lanes import INT32, INT64, Lanes, Value, splat, vector_type
 from minigrad.kernels.fused.memory import data, first_lanes, load, sizes, store
+from minigrad.kernels.fused.threads import share
 
 CHUNK_BYTES, CHUNK_ROWS = 2**24, 256
 """The logits of a chunk: as many rows as take CHUNK_BYTES, but at least CHUNK_ROWS.
@@ -32,18 +37,53 @@ BLOCK = 2048
 def forward(h: Array, W: Array, b: Array, y: Array, keep: bool) -> tuple[Array, tuple[Array | None, Array | None]]:
     """`minigrad.kernels.readout.forward`, for checked arrays of at least one token."""
     prepare("readout", b.dtype)
-    N, V = h.shape[0], b.shape[0]
+    (N, H), V = h.shape, b.shape[0]
     b, y = np.array(b, order="C"), np.array(y, np.int64, order="C")  # writable: Numba compiles for one kind only
-    chunks = -(-N // max(CHUNK_ROWS, CHUNK_BYTES // (V * b.itemsize)))
-    rows = -(-N // chunks)
-    q, c = np.empty((N if keep else rows, V), b.dtype), np.empty(N, b.dtype)
-    losses = 0.0
-    for first in range(0, N, rows):
-        last = min(first + rows, N)
-        chunk = q[first:last] if keep else q[: last - first]
-        np.matmul(h[first:last], W, out=chunk)
-        losses += _rows(chunk, c[first:last], b, y[first:last], N)
+    most = max(CHUNK_ROWS, CHUNK_BYTES // (V * b.itemsize))
+    q, c = np.empty((N, V) if keep else (0, V), b.dtype), np.empty(N, b.dtype)
+
+    def tokens(begin: int, end: int) -> float:
+        """The sum of their losses."""
+        chunks = -(-(end - begin) // most)
+        rows = -(-(end - begin) // chunks)
+        room = q[begin:end] if keep else np.empty((rows, V), b.dtype)
+        losses = 0.0
+        for first in range(begin, end, rows):
+            last = min(first + rows, end)
+            chunk = room[first - begin : last - begin] if keep else room[: last - first]
+            np.matmul(h[first:last], W, out=chunk)
+            losses += _rows(chunk, c[first:last], b, y[first:last], N)
+        return losses
+
+    losses = sum(share(N, 2.0 * N * H * V, tokens))
     return b.dtype.type(losses / N), (q, c) if keep else (None, None)
+
+
+def backward(
+    g: Array, h: Array, W: Array, q: Array, c: Array, needs: Sequence[bool]
+) -> tuple[Array | None, Array | None, Array | None]:
+    """`minigrad.kernels.readout.backward`, for at least one token and one class."""
+    (N, H), V, dtype = h.shape, q.shape[1], q.dtype
+    c = (g * c).astype(dtype, copy=False)
+    by_h, by_W, by_b = needs
+    g_h, g_W, g_b = np.empty((N, H), dtype), np.empty((H, V), dtype), np.empty(V, dtype)
+    scaled = (h * c[:, None]).T
+
+    def tokens(first: int, last: int) -> None:
+        np.matmul(q[first:last], W.T, out=g_h[first:last])
+        g_h[first:last] *= c[first:last, None]
+
+    def classes(first: int, last: int) -> None:
+        if by_W:
+            np.matmul(scaled, q[:, first:last], out=g_W[:, first:last])
+        if by_b:
+            np.matmul(c, q[:, first:last], out=g_b[first:last])
+
+    if by_h:
+        share(N, 2.0 * N * H * V, tokens)
+    if by_W or by_b:
+        share(V, 2.0 * N * H * V, classes)
+    return g_h if by_h else None, g_W if by_W else None, g_b if by_b else None
 
 
 @kernel

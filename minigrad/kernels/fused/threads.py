@@ -1,4 +1,4 @@
-"""Rows of a batch shared out among threads.
+"""Rows of a batch, or whatever else does not depend on each other, shared out among threads.
 
 A row's states do not depend on other rows, so threads meet only at the end of a sequence. The gradients of the weights
 are sums over rows: every thread has a sum of its own, and these are added in the order of the rows, so that the same

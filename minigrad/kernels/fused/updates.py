@@ -18,18 +18,31 @@ from minigrad.kernels.fused.compiler import cgutils, intrinsic, ir, kernel, type
 from minigrad.kernels.fused.lanes import INT64, Lanes, Value, vector_type
 from minigrad.kernels.fused.memory import data, first_lanes, load, sizes
 from minigrad.kernels.fused.passes import elementwise
+from minigrad.kernels.fused.threads import share
 
 BLOCK = 2**12
 """So many squares are summed lane by lane, and then the sums of blocks: rounding grows with the longest of the sums."""
 
 
-def update(name: str, arrays: tuple[Array, ...], numbers: tuple[float, ...]) -> tuple[Array, ...]:
-    """`minigrad.kernels.updates.update` by the name of a formula, for checked arrays."""
+FLOP = 10
+"""Floating-point operations of a rule for one element, roughly."""
+
+
+def step(name: str, arrays: tuple[Array, ...], numbers: tuple[float, ...]) -> tuple[Array, ...]:
+    """`minigrad.kernels.updates.step` by the name of a formula, for checked arrays: parameter, gradient, state.
+
+    Elements are shared out among threads, which changes no bit.
+    """
     shape, dtype = arrays[0].shape, arrays[0].dtype
     prepare("updates", dtype)
-    new = tuple(np.empty(shape, dtype) for _ in arrays)
-    old = inputs(*(array.reshape(1, -1) for array in arrays))
-    KERNELS[name](tuple(array.reshape(1, -1) for array in new), (*old, *map(float, numbers)))
+    new = tuple(np.empty(shape, dtype) for _ in arrays[1:])
+    to, old = [array.reshape(1, -1) for array in new], inputs(*(array.reshape(1, -1) for array in arrays))
+    call, floats = KERNELS[name], tuple(map(float, numbers))
+
+    def part(first: int, last: int) -> None:
+        call(tuple(x[:, first:last] for x in to), (*(x[:, first:last] for x in old), *floats))
+
+    share(max(1, new[0].size), FLOP * new[0].size, part)
     return new
 
 
@@ -40,10 +53,17 @@ def squares(g: Array) -> float:
 
 
 def _pass(formula: updates.Formula) -> Any:
-    """A Numba function of new arrays and of old ones with numbers, see `elementwise`."""
-    return elementwise(functools.wraps(formula)(functools.partial(formula, Lanes)))
+    """A Numba function of new arrays and of old ones with numbers, see `elementwise`: a whole step of a rule."""
+
+    def step(p: Lanes, g: Lanes, *rest: Lanes) -> tuple[Lanes, ...]:
+        *others, before, after = rest
+        u, *state = formula(Lanes, before * g, *others)
+        return p + after * u, *state
+
+    return elementwise(functools.wraps(formula)(step))
 
 
+_sgd_pass = _pass(updates.sgd)
 _momentum_pass = _pass(updates.momentum)
 _nag_pass = _pass(updates.nag)
 _adagrad_pass = _pass(updates.adagrad)
@@ -53,6 +73,11 @@ _adadelta_pass = _pass(updates.adadelta)
 
 
 # Numba keeps on disk what is defined by a name of its own, hence one function a rule.
+
+
+@kernel
+def _sgd(new: Any, old: Any) -> None:
+    _sgd_pass(new, old)
 
 
 @kernel
@@ -86,6 +111,7 @@ def _adadelta(new: Any, old: Any) -> None:
 
 
 KERNELS: dict[str, Any] = {
+    "sgd": _sgd,
     "momentum": _momentum,
     "nag": _nag,
     "adagrad": _adagrad,
