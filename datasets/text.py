@@ -59,6 +59,8 @@ class Text(ABC):
     """T, tokens of a window or of a block, at least 1."""
     layout: Layout = "streams"
     """How the training text is laid out: `streams`, parts of it side by side, or `blocks`, its blocks side by side."""
+    valid: Literal["valid", "train"] = "valid"
+    """Which text is validated on: another one, or the one that is trained on."""
 
     tokens: ClassVar[bool] = True
     loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
@@ -73,6 +75,8 @@ class Text(ABC):
         _check_whole("length", self.length, 1)
         if self.layout not in get_args(Layout):
             raise InputError(f"layout must be {' or '.join(get_args(Layout))}, got {self.layout!r}")
+        if self.valid not in ("valid", "train"):
+            raise InputError(f"valid must be valid or train, got {self.valid!r}")
 
     @abstractmethod
     def read(self) -> Corpus:
@@ -139,7 +143,7 @@ class Text(ABC):
         count = self.batches(split, size)
         number = index % count
         place: dict[str, Any] = {"continues": number > 0, "index": number, "last": number == count - 1}
-        ids, T = self.corpus.split(split), self.length
+        ids, T = self.corpus.split(self._part(split)), self.length
         if split == "train" and self.layout == "blocks":
             first, last = number * size * T, min((number + 1) * size, self.size_of(split)) * T
             x, y = (_side_by_side(ids[first + shift : last + shift].reshape(-1, T)) for shift in (0, 1))
@@ -166,9 +170,13 @@ class Text(ABC):
 
     def _count(self, split: Split, least: int) -> int:
         """N, at least so many."""
-        text = self.corpus
-        text.require(split, least)
-        return len(text.split(split))
+        text, part = self.corpus, self._part(split)
+        text.require(part, least)
+        return len(text.split(part))
+
+    def _part(self, split: Split) -> Split:
+        """The part of the text that a split of the task is made of."""
+        return self.valid if split == "valid" else split
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,9 +165,9 @@ def _constant(entry: Entry, preset: Preset, cell: Cell) -> Summary:
 def agreement(entry: Entry, preset: Preset, ours: Summary) -> Agreement:
     """How our numbers stand to the paper's.
 
-    They agree where the paper's number lies in the range of our seeds, widened by 10 % (accuracies and perplexities: by
-    2 points, changes of perplexity: not at all): a convention, for the papers give single numbers. Where a budget of
-    ours ended the runs and the paper's number lies beyond, nothing is known.
+    They agree where the paper's number lies in the range of our seeds, widened by 10 % (accuracies: by 2 points,
+    perplexities: by 2 %, changes of perplexity: not at all): a convention, for the papers give single numbers. Where a
+    budget of ours ended the runs and the paper's number lies beyond, nothing is known.
     """
     if ours.published is None or not preset.comparable or not ours.seeds:
         return "-"
@@ -185,9 +185,10 @@ def agreement(entry: Entry, preset: Preset, ours: Summary) -> Agreement:
 def _widened(entry: Entry, low: float, high: float) -> tuple[float, float]:
     if entry.plan().measure == "change":
         return low, high
-    if "%" in entry.unit or entry.unit == "ppl":
+    if "%" in entry.unit:
         return low - POINTS, high + POINTS
-    return low * (1 - MARGIN), high * (1 + MARGIN)
+    margin = POINTS / PERCENT if entry.unit == "ppl" else MARGIN
+    return low * (1 - margin), high * (1 + margin)
 
 
 def judge(entry: Entry, summaries: list[Summary]) -> list[Verdict]:

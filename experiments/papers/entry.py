@@ -7,7 +7,7 @@ and each such cell is one or several training runs and a number that is read off
     [run]
     measure = "depth"            what a cell is: see experiments/papers/measures.py
     row = "problem"              the column that names a row; where the paper prints no rows (a figure), instead of it
-    cases = {"T=30" = {...}}     rows of ours by their names, each with settings, config or method of its own
+    cases = {"T=30" = {...}}     rows of ours by their names, each with settings, config, method or options of its own
                                  (printed = {B = 5}: and the paper's rows that it stands for, by their columns)
     settings = {...}             Settings of every run
     config = {...}               fields of every method's Config
@@ -20,10 +20,12 @@ and each such cell is one or several training runs and a number that is read off
     printed = {H_steps = 1}      with cases: the one of their rows that is meant
     columns = {alpha_i = "alpha_i"}  fields of the Config that a column of the row holds
     settings, config             as above, for this entrant alone
+    options = {split = "test"}   of the measure, for this entrant alone
     rows = ["temporal"]          rows that it takes part in (all)
     by_row = {adding = {...}}    settings, config or method for one row
 
-    [presets.quick]              seeds, and what else differs: settings, options of the measure, rows
+    [presets.quick]              seeds, and what else differs: settings, config, options of the measure, rows
+    special = [{rows = [...], entrants = [...], settings = {...}}]  the same for some cells only
 
     [[claims]]                   what the paper says of these numbers, see experiments/papers/comparison.py
 
@@ -57,6 +59,8 @@ class Variation:
     method: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the measure."""
     printed: dict[str, Any] = field(default_factory=dict)
     """Columns of the paper's table and what they hold in the rows that a case stands for."""
 
@@ -75,6 +79,8 @@ class Entrant:
     columns: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the measure."""
     rows: list[str] | None = None
     by_row: dict[str, Variation] = field(default_factory=dict)
 
@@ -97,6 +103,22 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Special:
+    """What differs in some cells of a preset."""
+
+    rows: list[str] | None = None
+    """In these rows only, ..."""
+    entrants: list[str] | None = None
+    """... of these entrants only."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def meets(self, cell: Cell) -> bool:
+        """Whether it speaks of a cell."""
+        return (self.rows is None or cell.row in self.rows) and (self.entrants is None or cell.entrant in self.entrants)
+
+
+@dataclass(frozen=True)
 class Preset:
     """How much of it is computed."""
 
@@ -108,8 +130,9 @@ class Preset:
     """Whether its numbers are of the kind that the paper prints, or of a smaller task."""
     rows: list[str] | None = None
     entrants: list[str] | None = None
-    by_entrant: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings of single entrants."""
+    config: dict[str, Any] = field(default_factory=dict)
+    special: list[Special] = field(default_factory=list)
+    """Later ones come before earlier ones."""
 
 
 @dataclass(frozen=True)
@@ -254,9 +277,12 @@ def first_job(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any
         return {name: entry.value(cell.row, column) for name, column in columns.items()}
 
     case, own = plan.cases.get(cell.row, Variation()), entrant.by_row.get(cell.row, Variation())
-    config = plan.config | case.config | from_row(entrant.columns) | entrant.config | own.config
+    config = plan.config | case.config | from_row(entrant.columns) | entrant.config | own.config | preset.config
     settings = plan.settings | from_row(plan.columns) | case.settings | entrant.settings | own.settings
-    settings |= {**preset.settings, **preset.by_entrant.get(cell.entrant, {}), "seed": cell.seed, **places}
+    settings |= preset.settings
+    for special in (special for special in preset.special if special.meets(cell)):
+        config, settings = config | special.config, settings | special.settings
+    settings |= {"seed": cell.seed, **places}
     try:
         return job.make(own.method or case.method or entrant.method, config, settings)
     except InputError as error:
@@ -297,8 +323,8 @@ def _with_runs(entry: Entry, path: Path) -> Entry:
 
 
 def _natural(name: str) -> tuple[str, bool, str, int]:
-    """Tables before figures, 2 before 10, the appendix last."""
+    """Tables before figures, 2 before 10, numbers before words, the appendix last."""
     paper, _, rest = name.partition("-")
     kind, _, number = rest.rpartition("-")
     digits = number.lstrip("a")
-    return paper, kind == "figure", "a" if number.startswith("a") else "", int(digits) if digits.isdigit() else 0
+    return paper, kind == "figure", "a" if number.startswith("a") else "", int(digits) if digits.isdigit() else 10**6

@@ -23,7 +23,7 @@ SHARE = 0.4
 PER_ITERATION = 7e-4
 """Seconds that an iteration takes besides its arithmetic."""
 
-PRODUCTS = {"bptt": 3.0, "tptt": 7.0, "tptthx": 6.0}
+PRODUCTS = {"bptt": 3.0, "tptt": 7.0, "tptthx": 6.0, "btprop": 6.0, "btprop-batch": 3.0}
 """Forward passes that an iteration of a method amounts to, in arithmetic."""
 
 GATES = {"srn": 1, "antisymmetric": 2, "gru": 3, "gru-cho": 3, "lstm": 4}
@@ -78,7 +78,9 @@ def job_seconds(job: Job) -> float:
     s = job.settings
     task = build.make_task(s)
     assert s.length is not None
-    forward = 2.0 * s.length * s.hidden * (task.input_size + s.hidden) * GATES[s.cell] * s.layers
+    inputs, answers = s.hidden if task.tokens else task.input_size, s.length if task.loss_at == "every" else 1
+    recurrent = s.length * s.hidden * (inputs + s.hidden) * GATES[s.cell] * s.layers
+    forward = 2.0 * (recurrent + answers * s.hidden * task.output_size)
     checked = min(s.validate_size, 10_000) / s.validate_every
     operations = forward * (PRODUCTS.get(job.method, 5.0) * s.batch_size + checked)
     return s.max_iterations * (operations / (SHARE * peak()) + PER_ITERATION)

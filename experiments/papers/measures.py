@@ -22,6 +22,9 @@ from minigrad.errors import InputError
 
 PERCENT = 100.0
 
+MOST = 10**9
+"""As many sequences as there are."""
+
 PROTOCOL = 100_000
 """Iterations after which the papers' protocol counts a run as failed; one with a smaller budget was only stopped."""
 
@@ -156,19 +159,41 @@ def angle(job: Job, *, window: int = 10) -> Chain[Measured]:
     return Measured(min(means), [done], note=f"{ends}; {_how(done)}")
 
 
-def perplexity(job: Job) -> Chain[Measured]:
-    """Lowest perplexity of all checks on the validation text."""
+def perplexity(job: Job, *, of: Literal["valid", "train", "test"] = "valid", bits: bool = False) -> Chain[Measured]:
+    """Perplexity of the network with the lowest error of all checks.
+
+    Args:
+        job: the run.
+        of: which text: that of the checks; that of training, by the mean cost of the last pass; or that of testing.
+        bits: whether to take bits a token instead.
+    """
     done = yield job
-    return _lowest_perplexity(done)
+    if of == "test":
+        which: Literal["last", "best"] = "best" if rundir.Run(done.run).best.exists() else "last"
+        compute = partial(evaluate.evaluate, done.run, which, "test", MOST, data_dir=job.settings.data_dir)
+        found = yield Derived(done.run, f"{which}-test-whole", compute)
+        return Measured(_told(found["scores"]["nll"], bits), [done], note=f"at iteration {found['iteration']:,}")
+    if of == "train":
+        lines = [x for x in journal.read_metrics(rundir.Run(done.run).metrics) if x.get("loss") is not None]
+        last = [x["loss"] for x in lines if x["iteration"] > done.iterations - job.settings.validate_every]
+        if not last:
+            return Measured(None, [done], note="its log holds no cost")
+        return Measured(_told(sum(last) / len(last), bits), [done], note="over the last pass")
+    return _lowest_perplexity(done, bits)
 
 
-def _lowest_perplexity(done: Result) -> Measured:
+def _told(nll: float, bits: bool) -> float:
+    """Nats a token as perplexity or bits."""
+    return nll / math.log(2) if bits else math.exp(nll)
+
+
+def _lowest_perplexity(done: Result, bits: bool = False) -> Measured:
     judged = [x for x in journal.read_metrics(rundir.Run(done.run).metrics) if x.get("error") is not None]
     if not judged:
         return Measured(None, [done], note="its log holds no check")
     best = min(judged, key=lambda line: line["error"])
     note = f"at iteration {best['iteration']:,} of {done.iterations:,}"
-    return Measured(math.exp(best["error"]), [done], note=note)
+    return Measured(_told(best["error"], bits), [done], note=note)
 
 
 def change(job: Job, *, baseline: Mapping[str, Any]) -> Chain[Measured]:
@@ -209,7 +234,10 @@ MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
 def chain(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any]) -> Chain[Measured]:
     """The chain of a cell, with the arguments and the refusals of `entry.first_job`."""
     plan = entry.plan()
-    return measure(plan.measure, entries.first_job(entry, preset, cell, places), {**plan.options, **preset.options})
+    own = next(entrant.options for entrant in plan.entrants if entrant.name == cell.entrant)
+    of_row = plan.cases[cell.row].options if cell.row in plan.cases else {}
+    options = {**plan.options, **of_row, **own, **preset.options}
+    return measure(plan.measure, entries.first_job(entry, preset, cell, places), options)
 
 
 def measure(name: str, job: Job, options: dict[str, Any]) -> Chain[Measured]:

@@ -134,6 +134,18 @@ def test_what_is_scored_counts_the_windows_of_all_streams(folder: Path, count: i
         assert task.size_of(split) == text.STREAMS * math.ceil(rows / length)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("layout", ["streams", "blocks"])
+def test_the_text_of_training_can_be_validated_on(folder: Path, layout: Any) -> None:
+    """In the streams of a validation, of which nothing is dropped, whatever the layout of training."""
+    place = counting(folder, 101)
+    task = make("ptb-word", 7, place, layout=layout, valid="train")
+    assert task.size_of("valid") == text.STREAMS  # of three tokens each
+    whole = np.concatenate([batch.x for batch in epoch(task, "valid", 4)])
+    assert whole.T.ravel().tolist() == tokens(task, "train")[:100].tolist()
+    assert task.size_of("test") == make("ptb-word", 7, place).size_of("test")
+    assert "valid must be valid or train" in refusal(lambda: make("ptb-word", 7, place, valid="test"))
+
+
 # --- blocks ---
 
 

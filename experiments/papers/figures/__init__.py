@@ -56,5 +56,6 @@ FIGURES: dict[str | None, Callable[[View], Figure]] = {
     "angle": pictures.angle,
     "layers": pictures.layers,
     "accuracy": curves.accuracy,
+    "perplexity": curves.perplexity,
 }
 """By the name that an entry's file calls it."""

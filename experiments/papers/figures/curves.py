@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import drawing
+from experiments import drawing, rundir
 from experiments.drawing import COLOURS, DASHES, FAINT, INK, MUTED, TITLE, Line
 from experiments.papers import comparison
 from experiments.papers.comparison import CONSTANT, Summary
@@ -155,3 +155,35 @@ def _cost_means(lines: Sequence[Line]) -> tuple[Any, Any]:
 def _smooth(x: Any, y: Any, parts: int) -> tuple[Any, Any]:
     """Running median over so small a part of the curve."""
     return drawing.running_median(x, y, len(y) // parts)
+
+
+def perplexity(view: View) -> Figure:
+    """A panel a row, a colour an entrant, a curve a seed: perplexity of the checks over the tokens that were read."""
+    columns = min(3, len(view.rows))
+    figure, grid = parts.panels(-(-len(view.rows) // columns), columns, each=2.6, hspace=0.65, wspace=0.45)
+    panels = parts.used(grid, len(view.rows))
+    for row, axes in zip(view.rows, panels, strict=True):
+        axes.set_title(row_label(view.entry, row), **TITLE)
+        for entrant in (entrant for r, entrant in view.pairs if r == row):
+            for i, seed in enumerate(view.seeds(row, entrant)):
+                axes.plot(
+                    *parts.thin(*_perplexity_over_tokens(seed)),
+                    linewidth=1.4,
+                    label=None if i else entrant,
+                    **view.colour(entrant),
+                )
+        drawing.log_scale(axes, np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines]))
+        drawing.dress(axes)
+    parts.iterations(panels[-columns:], "tokens read (millions)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("perplexity", color=INK)
+    parts.key(figure, *panels)
+    return figure
+
+
+def _perplexity_over_tokens(seed: Measured) -> tuple[Any, Any]:
+    """Millions of tokens, and perplexity of the checks but that of the untrained network."""
+    settings = rundir.read_config(rundir.Run(seed.runs[0].run))["settings"]
+    x, nll = drawing.series(parts.log(seed), "scores", "nll")
+    after = x > 0
+    return x[after] * settings["length"] * settings["batch_size"] / 1e6, np.exp(nll[after])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from experiments import journal, loop
+from experiments import evaluate, journal, loop
 from experiments.papers.measures import (
     Measured,
     accuracy,
@@ -186,6 +186,20 @@ def test_perplexity_is_the_lowest_of_all_checks(on_a_text: Callable[[Job], Resul
     assert found.value == pytest.approx(math.exp(best["error"]))
     assert found.interval == (found.value, found.value)
     assert found.note == f"at iteration {best['iteration']} of 30"
+
+
+def test_perplexity_of_the_other_texts(on_a_text: Callable[[Job], Result]) -> None:
+    """Of the text of the test, by an evaluation of the best checkpoint; of that of training, by its log."""
+    wanted = job.make("bptt", {"lr": 0.5}, TEXT)
+    found, _ = drive(perplexity(wanted, of="test"), on_a_text)
+    run = found.runs[0].run
+    whole = evaluate.evaluate(run, "best", "test", 10**6)
+    assert found.value == pytest.approx(whole["scores"]["perplexity"])
+    assert found.note == f"at iteration {whole['iteration']}"
+    log = [line for line in journal.read_metrics(run / "metrics.jsonl") if "loss" in line and line["iteration"] > 20]
+    cost = sum(line["loss"] for line in log) / len(log)
+    assert drive(perplexity(wanted, of="train"), on_a_text)[0].value == pytest.approx(math.exp(cost))
+    assert drive(perplexity(wanted, of="train", bits=True), on_a_text)[0].value == pytest.approx(cost / math.log(2))
 
 
 def test_a_change_of_perplexity_is_against_a_run_that_differs_in_what_is_named(
