@@ -23,13 +23,13 @@ def run(request: Request) -> int:
 
     shown = display.suited()
     contestants = {name: contestant.load(name) for name in (measure.OURS, *request.peers)}
-    peak = measure.peak()
+    peak = measure.peak(request.threads)
     settle = measure.SETTLE if request.threads > 1 else 0.0
     rows = []
     for number, name in enumerate(request.rows, start=1):
         shown.note(f"{number} of {len(request.rows)}  {name}: {ROWS[name].title}")
         rows.append(measure.measure(ROWS[name], contestants, request.runs, settle))
-        peak = max(peak, measure.peak())  # a machine that was busy before may show its best only now
+        peak = max(peak, measure.peak(request.threads))  # a machine that was busy before may show its best only now
     found = report.document(rows, peak, settings(request), cores)
     if request.out:
         files.write_atomic(request.out, (dump(found) + "\n").encode())

@@ -33,6 +33,13 @@ def _iteration(s: Sizes) -> Inputs:
     return {"params": params, "x": batch.x, "y": batch.y}
 
 
+def _words(s: Sizes) -> Inputs:
+    """params of a GRU that reads words (D = H); x and y ids [T, B], y the word after x."""
+    model = Model.make(cell="gru", input_size=s["V"], hidden=s["H"], output_size=s["V"], loss_at="every", tokens=True)
+    ids = stream(0, "bench", "ids").integers(s["V"], size=(s["T"] + 1, s["B"]))
+    return {"params": model.init(stream(0, "bench", "init"), "uniform", "float32"), "x": ids[:-1], "y": ids[1:]}
+
+
 def _cell(name: str) -> Callable[[Sizes], Inputs]:
     """params, x [T, B, D], h0 [B, S] = 0, and g [T, B, H], the cotangent of the output states."""
 
@@ -99,6 +106,7 @@ def _update(cell: str) -> Callable[[Sizes], Inputs]:
 
 INPUTS: dict[str, Callable[[Sizes], Inputs]] = {
     **dict.fromkeys(("tptthx", "tptt", "bptt"), _iteration),
+    "words": _words,
     **{cell: _cell(cell) for cell in ("srn", "lstm", "gru", "antisymmetric")},
     **{f"{cell}-by-x": _cell(cell) for cell in ("lstm", "gru")},
     **dict.fromkeys(("backward", "targets"), _recurrence),

@@ -8,6 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,7 +173,9 @@ def _seconds(call: Callable[[], Any], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def peak(repeats: int = 10, size: int = 1024) -> float:
-    """FLOP/s of a float32 matrix product [size, size] x [size, size] of NumPy's, the best of several."""
+def peak(threads: int, repeats: int = 10, size: int = 1024) -> float:
+    """FLOP/s of float32 matrix products [size, size] x [size, size] of NumPy's, one a thread: the best of several."""
     a = np.full((size, size), 0.5, np.float32)
-    return 2 * size**3 / min(_seconds(lambda: a @ a, 1) for _ in range(repeats + 1))
+    with ThreadPoolExecutor(threads) as pool:
+        best = min(_seconds(lambda: list(pool.map(a.__matmul__, [a] * threads)), 1) for _ in range(repeats + 1))
+    return threads * 2 * size**3 / best

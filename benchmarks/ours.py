@@ -39,6 +39,28 @@ def _iteration(name: str) -> Callable[[Inputs], Job]:
     return make
 
 
+def _words(inputs: Inputs) -> Job:
+    """An iteration of truncated BPTT on a text."""
+    method = algorithms.method("bptt")
+    config = method.config(optimizer="adagrad", lr=0.03, clip=0.5)
+    params, batch, rng = inputs["params"], Batch(inputs["x"], inputs["y"]), stream(0, "bench", "step")
+    V, H = params["E"].shape
+    model = Model.make(cell="gru", input_size=V, hidden=H, output_size=V, loss_at="every", tokens=True)
+    state = method.init(config, model, params, rng)
+
+    def call() -> Any:
+        nonlocal state
+        state, info = method.step(config, model, state, batch, rng)
+        return state, info
+
+    def answer(result: Any) -> Arrays:
+        at, info = result
+        sums = {f"adagrad/{name}": array for name, array in at.optimizer["adagrad"].items()}
+        return {"loss": info.loss, **at.params, **sums}
+
+    return Job(call, answer)
+
+
 def _trained(state: Any, loss: Any) -> Arrays:
     """The loss before the step, the parameters and the velocities after it."""
     kept = [state.optimizer] if hasattr(state, "optimizer") else [state.optimizer_f, state.optimizer_g]
@@ -159,6 +181,7 @@ def _update(rule: optim.Optimizer, *kinds: str) -> Callable[[Inputs], Job]:
 
 JOBS: Table = {
     **{name: _iteration(name) for name in ("tptthx", "tptt", "bptt")},
+    "words": _words,
     "srn": _forward,
     **{name: _training(name) for name in ("lstm", "gru", "antisymmetric")},
     **{f"{name}-by-x": _training(name, by_x=True) for name in ("lstm", "gru")},

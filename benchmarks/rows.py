@@ -62,6 +62,7 @@ def _training(s: Sizes, gates: int, by_x: bool = False, hidden_gates: int | None
 _PAPER = {"T": 100, "B": 20, "D": 6, "H": 100, "O": 4}
 _CELL = {name: size for name, size in _PAPER.items() if name != "O"}
 _GATED = {"784": {"T": 784, "B": 128, "D": 1, "H": 128}, "100": _CELL, "70": {"T": 70, "B": 20, "D": 256, "H": 256}}
+_WORDS = {"T": 20, "B": 32, "D": 200, "H": 200, "V": 10_000}
 _READOUT = {"T": 32, "B": 20, "H": 256, "V": 10_000}
 
 # Targets differ from states by 1e-4 and less, of which float32 keeps three digits: gradients by this difference lie
@@ -84,6 +85,14 @@ def _iterations() -> list[Row]:
         Row("tptt-iteration", "TPTT: an iteration", "tptt", _PAPER, goals, _iteration(_PAPER, 7, 2), loose=_LOCAL),
         Row("bptt-iteration", "SRN by BPTT: an iteration", "bptt", _PAPER, goals, _iteration(_PAPER, 3, 2)),
     ]
+
+
+def _language_models() -> list[Row]:
+    s = _WORDS
+    recurrent = 3 * 2 * s["T"] * s["B"] * 3 * s["H"] * (s["D"] + s["H"])
+    readout = 3 * 2 * s["T"] * s["B"] * s["H"] * s["V"]
+    title = "GRU over words by BPTT: an iteration (Adagrad, clipping)"
+    return [Row("words-iteration", title, "words", s, {"torch": 1.3, "jax": None}, recurrent + readout)]
 
 
 def _forward() -> list[Row]:
@@ -166,7 +175,7 @@ def _others() -> list[Row]:
     return found
 
 
-_GROUPS: tuple[Callable[[], list[Row]], ...] = (_iterations, _forward, _cells, _recurrences, _others)
+_GROUPS: tuple[Callable[[], list[Row]], ...] = (_iterations, _language_models, _forward, _cells, _recurrences, _others)
 
 ROWS: Mapping[str, Row] = {row.name: row for group in _GROUPS for row in group()}
 """Every comparison by its name, in the order of the table."""

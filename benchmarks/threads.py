@@ -18,8 +18,11 @@ VARIABLES = (
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment variables that give every library so many threads, and keep JAX on the processor."""
-    return dict.fromkeys(VARIABLES, str(threads)) | {"JAX_PLATFORMS": "cpu"}
+    """The environment variables that give every library so many threads, and keep JAX on the processor.
+
+    NumPy's products keep one: this program shares its large ones out itself, and those of its peers are small.
+    """
+    return dict.fromkeys(VARIABLES, str(threads)) | {"OPENBLAS_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
 
 
 def available() -> int:

@@ -171,8 +171,8 @@ def _tptt_step(w_xh: str) -> Callable[..., Any]:
     return step
 
 
-def _iteration(step: Callable[..., Any], *left_out: str) -> Callable[[Inputs], Job]:
-    """A job that trains; without the parameters that the method does not have."""
+def _iteration(step: Callable[..., Any], *left_out: str, kind: str = "velocity") -> Callable[[Inputs], Job]:
+    """A job that trains; without the parameters that the method does not have; the kind of what its rule remembers."""
     compiled = jax.jit(step)
 
     def make(inputs: Inputs) -> Job:
@@ -187,11 +187,24 @@ def _iteration(step: Callable[..., Any], *left_out: str) -> Callable[[Inputs], J
 
         def answer(result: Any) -> Arrays:
             loss, p, v = jax.tree.map(np.asarray, result)
-            return {"loss": loss, **p, **{f"velocity/{name}": array for name, array in v.items()}}
+            return {"loss": loss, **p, **{f"{kind}/{name}": array for name, array in v.items()}}
 
         return Job(call, answer)
 
     return make
+
+
+def _words_step(p: Any, sums: Any, x: Any, y: Any) -> Any:
+    """An iteration of truncated BPTT on a text: Adagrad at 0.03, the global norm at most 0.5."""
+
+    def loss_of(w: Any) -> Any:
+        return cross_entropy(gru(w, w["E"][x]) @ w["W_hy"] + w["b_y"], y)
+
+    loss, grads = jax.value_and_grad(loss_of)(p)
+    norm = jnp.sqrt(sum(jnp.sum(g * g) for g in grads.values()))
+    grads = {name: g * jnp.minimum(1.0, 0.5 / norm) for name, g in grads.items()}
+    sums = {name: sums[name] + g * g for name, g in grads.items()}
+    return loss, {name: w - 0.03 * grads[name] / (jnp.sqrt(sums[name]) + 1e-5) for name, w in p.items()}, sums
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -219,6 +232,7 @@ JOBS: Table = {
     "tptthx": _iteration(_tptt_step("local")),
     "tptt": _iteration(_tptt_step("bptt")),
     "bptt": _iteration(_bptt_step, "V_hh", "c_h"),
+    "words": _iteration(_words_step, kind="adagrad"),
     "srn": _forward,
     "lstm": _training(lstm),
     "gru": _training(gru),

@@ -314,8 +314,8 @@ def test_a_rule_takes_the_same_steps_with_both_in_one_pass_or_two(
 
     for wish in ("reference", "fused", "auto"):
         same_bits(outcome(wish), outcome(wish, passes=2))
-    same_bits(outcome("fused", count=2), outcome("fused"))
     if not any(stage.factor for stage in optimizer.stages):
+        same_bits(outcome("fused", count=2), outcome("fused"))
         same_bits(outcome("fused"), outcome("reference"))
         same_bits(outcome("auto"), outcome("reference"))
 

@@ -47,9 +47,11 @@ def step(name: str, arrays: tuple[Array, ...], numbers: tuple[float, ...]) -> tu
 
 
 def squares(g: Array) -> float:
-    """`minigrad.kernels.updates.squares`, for a checked array."""
+    """`minigrad.kernels.updates.squares`, for a checked array. Threads share out blocks, and their sums are added."""
     prepare("updates", g.dtype)
-    return float(_squares(*inputs(g.reshape(1, -1))))
+    (row,) = inputs(g.reshape(1, -1))
+    blocks = max(1, -(-g.size // BLOCK))
+    return float(sum(share(blocks, 2 * g.size, lambda first, last: _squares(row[:, first * BLOCK : last * BLOCK]))))
 
 
 def _pass(formula: updates.Formula) -> Any:
