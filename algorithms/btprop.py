@@ -380,10 +380,13 @@ def called(model: Model) -> tuple[str, ...]:
 def measure(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:
     """How far the free states are from what is predicted for them: root mean squares over blocks of norms over a state.
 
-    `residual`: ||hh_j - h_{j+1}||;  `dual`: ||u_j||;  `state`: ||h_j||, to compare with.
+    `residual`: ||hh_j - h_{j+1}||;  `dual`: ||u_j||;  `state`: ||h_j||, to compare with;  `positions`: mean of
+    nll(s_{k,j}, y_{k,j}) over j, nats a token, for k = 1..B, from the free states and the parameters before the step.
     """
     h, hh, u = info.arrays["h"], info.arrays["h_hat"], info.arrays["u"]
-    return {"residual": _rms(hh - h[1:, ...]), "dual": _rms(u), "state": _rms(h)}
+    s = model.unroll(state.params, batch.x, h[:-1, ...])
+    nll = [float(model.score(state.params, s[k : k + 1, ...], batch.y[k : k + 1, ...])) for k in range(s.shape[0])]
+    return {"residual": _rms(hh - h[1:, ...]), "dual": _rms(u), "state": _rms(h), "positions": nll}
 
 
 def _rms(rows: Array) -> float:

@@ -167,6 +167,11 @@ def test_what_is_measured() -> None:
     assert found["residual"] == pytest.approx(np.sqrt((rows**2).sum(axis=1).mean()))
     assert found["dual"] == pytest.approx(np.sqrt((info.arrays["u"] ** 2).sum(axis=1).mean()))
     assert found["state"] == 0
+    for k, nll in enumerate(found["positions"]):
+        z = model.output(params, batches(1)[0].x)[k]  # from states of zeros, as here
+        own = np.take_along_axis(z, batches(1)[0].y[k][:, None], axis=1)[:, 0]
+        assert nll == pytest.approx(np.mean(np.log(np.exp(z).sum(axis=1)) - own), rel=1e-5)
+    assert len(found["positions"]) == len(batches(1)[0].x)
 
 
 def test_divergence_is_told() -> None:
