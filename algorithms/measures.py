@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from minigrad.backend import Array, Params, get_xp, to_numpy
+from minigrad.backend import Array, Params, to_numpy
+from minigrad.kernels import updates
 
 
 def angle(a: Array, b: Array) -> float:
@@ -27,8 +28,6 @@ def divergence(loss: Array, grads: Params) -> str:
     if not math.isfinite(float(loss)):
         return "loss"
     for name, g in grads.items():
-        flat = get_xp(g).reshape(g, (-1,))
-        # A sum is finite if all terms are, unless it overflows: then look at every entry.
-        if not math.isfinite(float(get_xp(g).sum(flat))) and not bool(get_xp(g).all(get_xp(g).isfinite(flat))):
+        if not updates.finite(g, updates.choose(g)):
             return f"gradient of {name}"
     return ""

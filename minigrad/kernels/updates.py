@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, TypeAlias
 
 from minigrad import kernels
@@ -171,3 +172,16 @@ def squares(g: Array, twin: Twin) -> Array:
     from minigrad.kernels.fused import updates as fused
 
     return fused.squares(g)
+
+
+def finite(g: Array, twin: Twin) -> bool:
+    """Whether all elements of g are finite.
+
+    Args:
+        g: floats, any shape.
+        twin: see `choose`.
+    """
+    # A sum is finite if all terms are, unless it overflows: then look at every element.
+    xp = get_xp(g)
+    total = squares(g, twin) if twin == "fused" else xp.sum(g)
+    return isfinite(float(total)) or bool(xp.all(xp.isfinite(g)))

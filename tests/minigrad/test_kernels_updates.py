@@ -320,6 +320,17 @@ def test_a_rule_takes_the_same_steps_with_both_in_one_pass_or_two(
         same_bits(outcome("auto"), outcome("reference"))
 
 
+@both
+@either
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_seen_and_what_overflows_in_a_sum_is_finite(bad: float, dtype: str, twin: Any) -> None:
+    g = np.full((3, 50), np.finfo(dtype).max, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert updates.finite(g, twin)
+        g[1, 7] = bad
+        assert not updates.finite(g, twin)
+
+
 # --- what is refused ---
 
 

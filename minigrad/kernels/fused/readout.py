@@ -79,10 +79,12 @@ def backward(
         if by_b:
             np.matmul(c, q[:, first:last], out=g_b[first:last])
 
-    if by_h:
-        share(N, 2.0 * N * H * V, tokens)
-    if by_W or by_b:
-        share(V, 2.0 * N * H * V, classes)
+    def part(first: int, last: int) -> None:
+        if by_h:
+            tokens(first, last)
+        classes(V * first // N, V * last // N)
+
+    share(N, 4.0 * N * H * V, part)
     return g_h if by_h else None, g_W if by_W else None, g_b if by_b else None
 
 
