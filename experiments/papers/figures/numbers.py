@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from experiments import drawing
@@ -25,6 +26,9 @@ def dots(view: View) -> Figure:
     """A group of lines a row, a line an entrant: the paper's number hollow, ours filled with the range of the seeds."""
     found = [s for s in comparison.summarise(view.entry, view.preset, view.measured) if s.row in view.rows]
     found = [s for s in found if s.seeds or s.published is not None]
+    if not view.preset.comparable:
+        found = [replace(s, published=None) for s in found]
+    paper = any(s.published is not None for s in found)
     figure, grid = parts.panels(1, 1, each=0.26 * (len(found) + 0.8 * len(view.rows)) + 0.1, left=1.75, right=2.95)
     axes, y, before = grid[0][0], 0.0, None
     beside = axes.get_yaxis_transform()
@@ -42,11 +46,13 @@ def dots(view: View) -> Figure:
             before, y = summary.row, y + 0.95
         _line(axes, view, summary, y)
         y += 1
-    axes.text(PAPER_AT, -0.15, "paper", transform=beside, color=MUTED, fontsize=9, va="center_baseline", ha="right")
+    if paper:
+        axes.text(PAPER_AT, -0.15, "paper", transform=beside, color=MUTED, fontsize=9, va="center_baseline", ha="right")
     axes.text(OURS_AT, -0.15, "ours", transform=beside, color=MUTED, fontsize=9, va="center_baseline")
     _axis(axes, view.entry, found, y)
     several = any(s.seeds > 1 for s in found)
-    more = [parts.line(label="paper", **parts.hollow(INK)), parts.dot(INK, label="ours, median" if several else "ours")]
+    more = [parts.line(label="paper", **parts.hollow(INK))] if paper else []
+    more.append(parts.dot(INK, label="ours, median" if several else "ours"))
     if several:
         more.append(parts.line(linestyle="-", linewidth=2.2, alpha=0.5, color=INK, label="all seeds"))
     if any(s.at_least for s in found):
@@ -90,7 +96,11 @@ def _line(axes: Axes, view: View, summary: Summary, y: float) -> None:
 
 
 def _axis(axes: Axes, entry: Entry, found: Sequence[Summary], lines: float) -> None:
-    """One horizontal axis that holds all numbers: percent from 0 to 100, iterations logarithmic, lengths from 0."""
+    """One horizontal axis that holds all numbers: percent from 0 to 100, iterations logarithmic, lengths from 0,
+    perplexities no wider than they lie apart.
+    """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     values = [v for s in found for v in (*s.values, s.published) if v is not None]
     drawing.dress(axes)
     axes.grid(visible=False, axis="y")
@@ -100,6 +110,14 @@ def _axis(axes: Axes, entry: Entry, found: Sequence[Summary], lines: float) -> N
     elif entry.plan().measure == "iterations" and values and min(values) > 0:
         parts.log_iterations(axes)
         axes.set_xlim(0.7 * min(values), 1.5 * max(values))
+    elif entry.unit == "ppl" and values:
+        if entry.plan().measure == "change":
+            values.append(0.0)
+            axes.axvline(0, color=FAINT, linewidth=0.9, zorder=1)
+        apart = max(values) - min(values) or 1.0
+        axes.set_xlim(min(values) - 0.12 * apart, max(values) + 0.12 * apart)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         axes.set_xlim(0, 1.12 * max([*values, 1]))
     axes.set_ylim(lines - 0.3, -0.5)

@@ -107,6 +107,10 @@ def test_numbers_that_cannot_be_compared_stand_without_the_papers(tmp_path: Path
     measured = fakes.fill(tmp_path, entry, preset)
     assert "the paper's best" not in words(svg(entry, preset, measured))
     assert "the paper's best" in words(svg(entry, replace(preset, comparable=True), measured))
+    entry, preset = small("wiseman-1")
+    measured = fakes.fill(tmp_path / "texts", entry, preset)
+    assert not {"paper", "127.43"} & {*words(svg(entry, preset, measured))}
+    assert {"paper", "127.43"} <= {*words(svg(entry, replace(preset, comparable=True), measured))}
 
 
 def test_the_axis_is_logarithmic_where_runs_are_far_apart(tmp_path: Path) -> None:
