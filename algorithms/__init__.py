@@ -18,12 +18,20 @@ SUMMARIES: dict[str, str] = {
     "btprop": "block target propagation, TPROP with blocks of one step: penalty method, ADMM, augmented Lagrangian "
     "(Wiseman et al. 2017)",
     "btprop-batch": "BTPROP with free states and duals of the whole text that live on, one update an epoch",
+    "fptt": "forward propagation through time (Kag & Saligrama 2021): an update after each part of a sequence",
     "tptt": "target propagation through time (Manchev & Spratling 2020), W_xh by backpropagation",
     "tptthx": "TPTT with the local rule for W_xh too (the paper's appendix A): no gradient passes through time",
 }
 """Every method and what it does, readable without importing one."""
 
-_HOMES = {"bptt": "bptt", "btprop": "btprop", "btprop-batch": "btprop_batch", "tptt": "tptt", "tptthx": "tptt"}
+_HOMES = {
+    "bptt": "bptt",
+    "btprop": "btprop",
+    "btprop-batch": "btprop_batch",
+    "fptt": "fptt",
+    "tptt": "tptt",
+    "tptthx": "tptt",
+}
 
 
 def names() -> list[str]:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 import algorithms
+from algorithms import fptt
 from algorithms.model import Model
 from algorithms.protocol import Info, Method
 from datasets.task import Batch
@@ -38,11 +39,15 @@ CONFIG_KEYS: dict[str, tuple[str, ...]] = {
         *(*UPDATE_KEYS, "clip", "theta_steps", "theta_lr", "alm_steps"),
         *("constraint", "lambda", "h_steps", "h_lr", "h_optimizer", "h_clip", "h_init", "u_lr", "dual"),
     ),
+    "fptt": (*(*UPDATE_KEYS, "clip", "lr", "form", "alpha", "beta", "penalty_factor", "rho", "parts", "part_weight"),),
 }
 """Keys of a fixture's config that are fields of the method's Config; those of `Setup` come on top."""
 
 ALIASES = {"lambda": "lam"}
 """Keys that are no names in Python."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {"fptt": {"parts": 1, "optimizer": "sgd"}}
+"""What a fixture means that is silent on a field of a method's Config, where that is not the Config's own default."""
 
 FIXED: dict[str, dict[str, Any]] = {"btprop": {"u_start": 1}}
 """Fields of a method's Config that no fixture sets: duals move at once."""
@@ -51,6 +56,7 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "bptt": ("sgd", "momentum", "nag", "adagrad", "adam"),
     "tptt": ("sgd", "momentum", "nag", "adagrad"),
     "btprop": ("sgd", "momentum", "nag", "adagrad", "adam"),
+    "fptt": ("sgd", "momentum", "nag", "adagrad", "adam"),
 }
 CHOICES = {"activation": ("tanh", "sigmoid", "linear"), "reduction": ("mean_bh", "sum_h")}
 """Values that a fixture may name, where the method itself knows more."""
@@ -59,6 +65,7 @@ ARRAYS: dict[str, tuple[str, ...]] = {
     "bptt": (),
     "tptt": ("h", "targets", "loss_g", "loss_f"),
     "btprop": ("h", "h_hat", "u", "carry"),
+    "fptt": ("part_losses",),
 }
 """What a method's Info holds that is written out beside loss, parameters, state and gradients."""
 
@@ -110,6 +117,8 @@ def trace(name: str, fixture: Path, out: Path) -> None:
         after, info = method.step(config, model, state, batch, Given(noise))
     if info.status == "diverged":
         raise InputError(f"{info.reason} is not finite: the fixture's numbers are too large")
+    if family == "fptt":  # its own is the mean over parts, each at the weights that it met
+        info = dataclasses.replace(info, loss=fptt.loss(config, model, params, batch, carry))
     write(Path(out), collect(family, after, info))
 
 
@@ -169,7 +178,11 @@ def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Set
         if key in values and values[key] not in choices:
             raise InputError(f"config: {key} must be one of {', '.join(choices)}, got {values[key]!r}")
     setup = record.load(Setup, {k: v for k, v in values.items() if k in names}, "config", "mend the fixture")
-    own = {**method.defaults, **{ALIASES.get(k, k): v for k, v in values.items() if k not in names}}
+    own = {
+        **method.defaults,
+        **DEFAULTS.get(family, {}),
+        **{ALIASES.get(k, k): v for k, v in values.items() if k not in names},
+    }
     own |= FIXED.get(family, {})
     if "optimizer" in own and own["optimizer"] not in OPTIMIZERS[family]:
         raise InputError(f"config: optimizer must be one of {', '.join(OPTIMIZERS[family])}, got {own['optimizer']!r}")
@@ -301,11 +314,11 @@ def _shape(key: str, array: Array, shape: tuple[int | None, ...]) -> None:
 
 
 def with_state(method: Method, state: Any, given: dict[str, Array]) -> Any:
-    """The fresh state with the optimiser's part replaced by the fixture's, where it has one."""
+    """The fresh state, what is remembered replaced by the fixture's, where it has something."""
     if not any(key.startswith("state/") for key in given):
         return state
     filled = {}
-    for field in _optimizers(state):
+    for field in _memories(state):
         filled[field] = _filled("state", getattr(state, field), given)
     return dataclasses.replace(state, **filled)
 
@@ -327,8 +340,10 @@ def _filled(path: str, fresh: Any, given: dict[str, Array]) -> Any:
     return value.astype(np.float64)
 
 
-def _optimizers(state: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(state) if field.name.startswith("optimizer")]
+def _memories(state: Any) -> list[str]:
+    """Fields of a state that hold what update rules and regularisers remember."""
+    names = [field.name for field in dataclasses.fields(state)]
+    return [name for name in names if name.startswith("optimizer") or name == "regulariser"]
 
 
 def collect(family: str, state: Any, info: Info) -> dict[str, Array]:
@@ -336,7 +351,7 @@ def collect(family: str, state: Any, info: Info) -> dict[str, Array]:
     out = {"loss": np.asarray(info.loss, dtype=np.float64)}
     out |= {f"params/{name}": array for name, array in state.params.items()}
     out |= {f"grads/{name}": array for name, array in info.grads.items()}
-    for field in _optimizers(state):
+    for field in _memories(state):
         out |= _flat("state", getattr(state, field))
     return out | {name: np.asarray(info.arrays[name]) for name in ARRAYS[family] if name in info.arrays}
 

@@ -218,7 +218,7 @@ def test_an_entry_that_asks_for_what_does_not_exist_is_named(
 
 def test_an_entry_without_a_plan_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["reproduce", "kag-2"]) == 2
-    assert "fptt" in capsys.readouterr().err
+    assert "FPTT" in capsys.readouterr().err
 
 
 def reproduce(folder: Path, *more: str) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Straight-line float64 references for one step of BPTT, TPTT and BTPROP: no engine, no shared code, no tricks.
+"""Straight-line float64 references for one step of BPTT, TPTT, BTPROP and FPTT: no engine, no shared code, no tricks.
 
 Gradients come from complex steps through the plain forward functions below, one number at a time: exact to rounding.
 """
@@ -297,3 +297,62 @@ def btprop(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     out |= {f"params/{k}": v for k, v in params.items()} | {f"state/{k}": v for k, v in memory.items()}
     out |= {f"grads/{k}": v for k, v in g_theta.items()}
     return out | {"h": h, "h_hat": hats, "u": u, "carry": hats[-1]}
+
+
+def fptt(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """All that `trace fptt` writes."""
+    W = {k.removeprefix("params/"): v for k, v in given.items() if k.startswith("params/")}
+    x, y, h0 = given["batch/x"], given["batch/y"], initial(config, W, given)
+    form, alpha, beta = config.get("form", "running"), config.get("alpha", 0.5), config.get("beta", 0.5)
+    c, rho, K, T = config.get("penalty_factor", 1), config.get("rho", 0), config.get("parts", 1), len(x)
+    S = T // K
+    spans = [(p * S, p * S + S) for p in range(K)] + ([(K * S, T)] if K * S < T else [])
+    every, linear = config.get("loss_at", "last") == "every", config.get("part_weight", "none") == "linear"
+
+    def part_loss(p: int, W: Any, h: Any) -> Any:
+        first, last = spans[p]
+        found = total_loss(config, W, x[first:last], y[first:last] if every else y, h)
+        return found * ((p + 1) / len(spans) if linear else 1)
+
+    before, h = [], h0
+    for p, (first, last) in enumerate(spans):
+        before.append(part_loss(p, W, h))
+        h = unroll(config, W, x[first:last], h)[-1]
+    out: dict[str, Any] = {"loss": sum(before) / len(spans)}
+
+    memory = "lambda" if form == "running" else "last_grad"
+    W_bar = {n: given.get(f"state/W_bar/{n}", v) for n, v in W.items()}
+    lam = {n: given.get(f"state/{memory}/{n}", 0 * v) for n, v in W.items()}
+    state = {key: value for key, value in given.items() if key.startswith("state/")}
+    losses, h = [], h0
+    for p, (first, last) in enumerate(spans):
+
+        def here(W: Any, p: int = p, h: Any = h) -> Any:
+            return part_loss(p, W, h)
+
+        losses.append(here(W))
+        g = gradient(here, W, W)
+        if alpha:
+            pull = {"running": 1 - rho, "algorithm2": 0.5, "equation6": 1}[form]
+            weight = alpha * (c if form == "running" else 1)
+            g = {n: g[n] - pull * lam[n] + weight * (W[n] - W_bar[n]) for n in W}
+        scaled, norm, clip = g, np.sqrt(sum((a**2).sum() for a in g.values())), config.get("clip")
+        if clip is not None and norm > clip:
+            scaled = {n: a * (clip / max(norm, 1e-6)) for n, a in g.items()}
+        new: dict[str, Any] = {}
+        updated(config, config.get("optimizer", "sgd"), lambda _: config.get("lr", 0.001), W, scaled, state, new)
+        h_next = unroll(config, W, x[first:last], h)[-1]
+        W = {n: new[f"params/{n}"] for n in W}
+        state = {key: value for key, value in new.items() if key.startswith("state/")}
+        if alpha and form == "running":
+            lam = {n: lam[n] - alpha * (W[n] - W_bar[n]) for n in W}
+            W_bar = {n: (1 - beta) * W_bar[n] + beta * W[n] - beta / alpha * lam[n] for n in W}
+        elif alpha:
+            lam = gradient(here, W, W)
+            W_bar = {n: (W_bar[n] + W[n]) / 2 - lam[n] / (2 * alpha) for n in W}
+        h = h_next
+    out |= {f"params/{n}": v for n, v in W.items()} | {f"grads/{n}": v for n, v in g.items()} | state
+    out |= {"part_losses": np.array(losses)}
+    if alpha:
+        out |= {f"state/W_bar/{n}": v for n, v in W_bar.items()} | {f"state/{memory}/{n}": v for n, v in lam.items()}
+    return out

@@ -197,6 +197,47 @@ def test_btprop(tmp_path: Path, config: Any, seed: int, carry: bool, duals: bool
     agree(run("btprop", config, arrays, tmp_path), references.btprop(config, arrays))
 
 
+@MANY
+@given(
+    config=st.fixed_dictionaries(
+        {},
+        optional={
+            "cell": st.sampled_from(["srn", "gru", "lstm"]),
+            "form": st.sampled_from(["running", "algorithm2", "equation6"]),
+            "alpha": st.sampled_from([0, 0.2, 1.5]),
+            "parts": st.integers(1, 5),
+            "part_weight": st.sampled_from(["none", "linear"]),
+            "optimizer": st.sampled_from(["sgd", "momentum", "nag", "adagrad", "adam"]),
+            "lr": st.sampled_from([0.01, 0.5]),
+            "clip": st.sampled_from([None, 0.05, 100.0]),
+            "loss": st.sampled_from(["softmax", "mse"]),
+            "loss_at": st.sampled_from(["last", "every"]),
+        },
+    ),
+    running=st.fixed_dictionaries(
+        {},
+        optional={
+            "beta": st.sampled_from([0.3, 1.0]),
+            "penalty_factor": st.sampled_from([0, 2]),
+            "rho": st.sampled_from([0.4, 1.0]),
+        },
+    ),
+    seed=st.integers(0, 2**32),
+    h0=st.booleans(),
+    state=st.booleans(),
+    tokens=st.sampled_from([0, 4]),
+)
+def test_fptt(tmp_path: Path, config: Any, running: Any, seed: int, h0: bool, state: bool, tokens: int) -> None:
+    config |= running if config.get("form", "running") == "running" else {}
+    arrays = fixture(config, seed, sizes=(7, 3, 2, 3, 2), tokens=tokens, h0=h0, state=state)
+    if state and config.get("alpha", 0.5):
+        rng = np.random.default_rng([seed, 2])
+        for kind in ("W_bar", "lambda" if config.get("form", "running") == "running" else "last_grad"):
+            for name in [key.removeprefix("params/") for key in arrays if key.startswith("params/")]:
+                arrays[f"state/{kind}/{name}"] = rng.standard_normal(arrays[f"params/{name}"].shape) / 2
+    agree(run("fptt", config, arrays, tmp_path), references.fptt(config, arrays))
+
+
 def broken(change: Any, config: Any = None, feedback: bool = False) -> Any:
     """A good fixture, spoilt: (config, arrays)."""
     config = {} if config is None else config

@@ -100,7 +100,7 @@ def test_the_list_fits_the_terminal(
     assert (preset.about in table[0]) is (columns == 400)
     assert (entries.load("manchev-2").title in table[0]) is (columns >= 120)
     closing = " ".join(lines).partition("not yet runnable here: ")[2]
-    assert "kag-figure-1, kag-figure-2 (needs the method fptt and its adding task)" in closing
+    assert "kag-figure-1, kag-figure-2 (needs FPTT's adding task, whose answer is a sum)" in closing
     assert "manchev-a2 (settings alone)" in closing
     assert not any(line.startswith("kag-1 ") for line in lines)
 

@@ -1,0 +1,189 @@
+"""What FPTT does beyond its identities: memory, texts and their carried state, weights of parts, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from algorithms import fptt
+from algorithms.model import Model
+from algorithms.protocol import Info
+from datasets.synthetic import Adding
+from datasets.task import Batch
+from minigrad.backend import Params
+from minigrad.errors import InputError
+from minigrad.rng import stream
+from minigrad.tape import Tape
+from tests.minigrad.strategies import loose, strict
+
+T, B, V = 12, 3, 5
+
+
+def network(cell: str = "lstm", layers: int = 1) -> tuple[Model, Params]:
+    model = Model.make(cell=cell, input_size=V, hidden=6, layers=layers, output_size=V, loss_at="every", tokens=True)
+    return model, model.init(stream(1, "init"), "uniform", "float64")
+
+
+def windows(count: int) -> list[Batch]:
+    """A pass of so many windows through the streams of a text."""
+    ids = np.random.default_rng(3).integers(V, size=(count * T + 1, B))
+    x, y = ids[:-1].reshape(count, T, B), ids[1:].reshape(count, T, B)
+    return [Batch(x[i], y[i], continues=i > 0, index=i, last=i == count - 1) for i in range(count)]
+
+
+def train(
+    given: list[Batch], cell: str = "lstm", layers: int = 1, **options: Any
+) -> tuple[list[fptt.State], list[Info]]:
+    model, params = network(cell, layers)
+    config = fptt.Config(**{"parts": 3, **options})
+    state, states, infos = fptt.init(config, model, params, stream(1, "method")), [], []
+    for batch in given:
+        state, info = fptt.step(config, model, state, batch, stream(1, "step"))
+        states.append(state)
+        infos.append(info)
+    return states, infos
+
+
+@pytest.mark.parametrize("form", ["running", "algorithm2", "equation6"])
+@pytest.mark.parametrize(
+    ("cell", "layers", "share"), [("srn", 1, 0.5), ("gru", 1, 0.5), ("antisymmetric", 1, 0.99), ("lstm", 2, 0.5)]
+)
+def test_every_form_and_cell_learns_a_text(form: str, cell: str, layers: int, share: float) -> None:
+    """Stacked cells are one transition."""
+    ids = (np.arange(2 * T + 1)[:, None] + np.arange(B)) % V
+    laid = [replace(b, x=ids[i * T : i * T + T], y=ids[i * T + 1 : i * T + T + 1]) for i, b in enumerate(windows(2))]
+    _, infos = train(laid * 30, cell, layers, form=form, alpha=0.05, lr=0.03)
+    losses = [float(info.loss) for info in infos]
+    assert losses[-1] < share * losses[0]
+    assert all(info.status == "ok" for info in infos)
+
+
+@pytest.mark.parametrize("parts", [2, 5, 12])
+def test_one_part_is_kept_at_a_time(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F14: what a tape holds at once is what one part needs, so that K parts need a K-th of the memory."""
+    kept: list[int] = []
+    leave = Tape.__exit__
+
+    def closed(tape: Tape, *details: Any) -> Any:
+        kept.append(tape.stats().bytes_kept)
+        return leave(tape, *details)
+
+    monkeypatch.setattr(Tape, "__exit__", closed)
+    model = Model.make(cell="lstm", input_size=2, hidden=8, output_size=1, loss="mse")
+    params, batch = model.init(stream(1, "init"), "uniform", "float32"), Adding(60).batch(1, "train", 0, 16)
+    length = batch.x.shape[0] // parts * parts
+    batch = replace(batch, x=batch.x[:length])
+    peak = []
+    for count in (1, parts):
+        kept.clear()
+        config = fptt.Config(parts=count)
+        fptt.step(config, model, fptt.init(config, model, params, stream(1, "m")), batch, stream(1, "s"))
+        assert len(kept) == count
+        peak.append(max(kept))
+    assert peak[1] < 1.15 * peak[0] / parts + batch.x.nbytes
+
+
+def test_the_carried_state_is_recomputed_with_todays_parameters() -> None:
+    first, second = windows(2)
+    (before,), _ = train([first], lr=0.1)
+    model, params = network()
+    h = model.unroll(before.params, first.x, model.initial_state(params, B))[-1]
+    found = fptt.carried(model, before)
+    assert found is not None
+    assert_allclose(found, h, rtol=1e-12)
+
+    (last,), _ = train([first], lr=0.1, carry="last")
+    assert last.window is None
+    assert np.any(last.carry != found)
+    states, infos = train([first, second], lr=0.0)
+    _, others = train([first, second], lr=0.0, carry="last")
+    assert_allclose(infos[1].loss, others[1].loss, rtol=1e-12)  # the same while nothing moves
+    assert_array_equal(states[1].window, second.x)
+
+
+def test_a_new_pass_begins_with_zeros() -> None:
+    _, infos = train([windows(2)[0]] * 2, lr=0.0)
+    assert infos[0].loss == infos[1].loss
+
+
+@pytest.mark.parametrize("length", [6, 7, 8])
+def test_later_parts_count_for_more(length: int) -> None:
+    model = Model.make(cell="lstm", input_size=2, hidden=8, output_size=1, loss="mse")
+    params, whole = model.init(stream(1, "init"), "uniform", "float64"), Adding(60).batch(1, "train", 0, 4, "float64")
+    batch = replace(whole, x=whole.x[:length])
+    losses = []
+    for weight in ("none", "linear"):
+        config = fptt.Config(parts=3, part_weight=weight, lr=0.0)  # type: ignore[arg-type]
+        _, info = fptt.step(config, model, fptt.init(config, model, params, stream(1, "m")), batch, stream(1, "s"))
+        losses.append(info.arrays["part_losses"])
+    count = 3 + (length % 3 > 0)
+    assert_allclose(losses[1], losses[0] * np.arange(1, count + 1) / count, rtol=1e-12)
+
+
+def test_several_steps_on_a_part_begin_in_one_state() -> None:
+    (state,), (info,) = train([windows(1)[0]], inner_steps=3, parts=1, lr=0.1)
+    states, infos = train([windows(1)[0]] * 3, parts=1, lr=0.1, alpha=0.0, carry="last")
+    assert info.loss == infos[0].loss
+    (plain,), _ = train([windows(1)[0]], inner_steps=3, parts=1, lr=0.1, alpha=0.0)
+    for name, p in states[-1].params.items():
+        assert_allclose(plain.params[name], p, rtol=1e-9, atol=1e-12)
+        assert np.any(state.params[name] != network()[1][name])
+
+
+def test_what_is_frozen_is_no_part_of_the_regulariser() -> None:
+    states, infos = train(windows(2), frozen=("W_hh", "E"), lr=0.1)
+    for name in ("W_hh", "E"):
+        assert_array_equal(states[-1].params[name], network()[1][name])
+        assert name not in states[-1].regulariser["W_bar"]
+        assert name not in infos[-1].grads
+
+
+@pytest.mark.parametrize("form", ["running", "algorithm2", "equation6"])
+def test_any_array_library_comes_to_the_same(form: Any) -> None:
+    config = fptt.Config(form=form, parts=5, clip=0.5, part_weight="linear", lr=0.01)
+    model, params = network("gru")
+    ends = []
+    for wrap in (lambda array: array, strict):
+        state = fptt.init(config, model, {name: wrap(p) for name, p in params.items()}, stream(1, "method"))
+        for batch in windows(2) * 2:
+            moved = replace(batch, x=wrap(batch.x), y=wrap(batch.y))
+            state, _ = fptt.step(config, model, state, moved, stream(1, "step"))
+        ends.append(state.params)
+    for name, p in ends[0].items():
+        assert_allclose(loose(ends[1][name]), p, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"alpha": -0.1}, "alpha must be at least 0"),
+        ({"parts": 0}, "parts must be above 0"),
+        ({"inner_steps": 0}, "inner_steps must be above 0"),
+        ({"beta": 1.5}, "beta and rho must be at most 1"),
+        ({"rho": 1.5}, "beta and rho must be at most 1"),
+        ({"penalty_factor": float("nan")}, "penalty_factor must be at least 0"),
+        ({"clip": 0.0}, "clip must be above 0"),
+        ({"form": "equation6", "rho": 0.5}, "belong to form running: leave them out with equation6"),
+        ({"form": "algorithm2", "beta": 0.7}, "belong to form running: leave them out with algorithm2"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        fptt.Config(**options)
+
+
+def test_more_parts_than_steps_and_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match="parts must be at most the 12 steps of a sequence, got 13"):
+        train(windows(1), parts=13)
+    with pytest.raises(InputError, match="there is no parameter 'W_hx'"):
+        train(windows(1), frozen=("W_hx",))
+
+
+def test_divergence_is_told() -> None:
+    with np.errstate(all="ignore"):
+        _, infos = train(windows(2), lr=1e200, optimizer="sgd")
+    assert infos[-1].status == "diverged"

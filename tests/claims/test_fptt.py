@@ -1,0 +1,343 @@
+"""Claims about forward propagation through time (Kag & Saligrama 2021), FPTT.
+
+Legend: l_t loss of part t, g_t its gradient; W_t parameters before it, W_bar_t and lambda_t the running estimates;
+alpha, beta, rho the options, c the penalty factor, eta the learning rate of plain gradient descent. Some claims are
+about any losses: there l_t(w) = (w - a_t)^T A_t (w - a_t) / 2, with positive definite A_t. Everything is float64;
+"equals" is up to a relative 1e-10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from algorithms import bptt, fptt
+from algorithms.protocol import Info
+from minigrad.backend import Array, Params
+from minigrad.tape import Tape
+from tests.claims.examples import Net, assert_close, for_all, kernels_set, nets, norm
+
+FORMS = ("running", "algorithm2", "equation6")
+
+alphas = st.sampled_from([0.05, 0.3, 1.0, 2.5])
+etas = st.sampled_from([0.01, 0.05, 0.2])
+forms = st.sampled_from(FORMS)
+
+sequences = nets(
+    cell=st.sampled_from(["srn", "gru", "lstm", "antisymmetric"]),
+    activation="tanh",
+    loss_at=st.sampled_from(["last", "every"]),
+    carried=False,
+    T=st.integers(1, 9),
+    H=st.integers(1, 6),
+)
+
+
+def taken(net: Net, times: int = 1, **options: Any) -> tuple[fptt.State, Info, list[fptt.State]]:
+    """The state after some steps on one batch, what the last one told, and the states before each."""
+    config = fptt.Config(**{"optimizer": "sgd", "lr": 0.1, "parts": 1, **options})
+    state, seen = fptt.init(config, net.model, net.params, np.random.default_rng(0)), []
+    with kernels_set(net.twin):
+        for _ in range(times):
+            seen.append(state)
+            state, info = fptt.step(config, net.model, state, net.batch, np.random.default_rng(0))
+    return state, info, seen
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Quadratic losses with curvatures between 0.3 and about 3, and a point to start from."""
+
+    seed: int
+    count: int = 6
+    size: int = 3
+
+    @cached_property
+    def A(self) -> list[Array]:
+        draws = self._rng.standard_normal((self.count, self.size, self.size))
+        return [M @ M.T / self.size + 0.3 * np.eye(self.size) for M in draws]
+
+    @cached_property
+    def a(self) -> Array:
+        return np.random.default_rng([self.seed, 1]).standard_normal((self.count, self.size))
+
+    @cached_property
+    def start(self) -> Array:
+        return np.random.default_rng([self.seed, 2]).standard_normal(self.size)
+
+    @property
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, 0])
+
+    def gradient(self, t: int, w: Array) -> Array:
+        found: Array = self.A[t % self.count] @ (w - self.a[t % self.count])
+        return found
+
+
+Step = Callable[[int, Array, dict[str, Params]], Array]
+"""step(t, W_t, what the form remembers) -> W_{t+1}."""
+
+
+def path(losses: Losses, config: fptt.Config, step: Step, steps: int) -> list[tuple[Array, dict[str, Array]]]:
+    """(W_t, what the form remembers before part t) for t = 0..steps, by the method's own formulas."""
+    W, memory = losses.start, "lambda" if config.form == "running" else "last_grad"
+    kept = {"W_bar": {"W": W}, memory: {"W": np.zeros_like(W)}}
+    seen = [(W, {kind: arrays["W"] for kind, arrays in kept.items()})]
+    for t in range(steps):
+        W = step(t, W, kept)
+        if config.form == "running":
+            kept = fptt.running(config, kept, {"W": W})
+        else:
+            kept = fptt.averaged(config, kept, {"W": W}, {"W": losses.gradient(t, W)})
+        seen.append((W, {kind: arrays["W"] for kind, arrays in kept.items()}))
+    return seen
+
+
+def descending(losses: Losses, config: fptt.Config, eta: float) -> Step:
+    """One step of gradient descent on l_t + R."""
+
+    def step(t: int, W: Array, kept: dict[str, Params]) -> Array:
+        g = fptt.regularised(config, kept, {"W": W}, {"W": losses.gradient(t, W)})["W"]
+        moved: Array = W - eta * g
+        return moved
+
+    return step
+
+
+def exactly(losses: Losses, config: fptt.Config) -> Step:
+    """The minimum of l_t + R, from the method's own gradient of R at 0 and its slope."""
+
+    def step(t: int, W: Array, kept: dict[str, Params]) -> Array:
+        A, a, zero = losses.A[t % losses.count], losses.a[t % losses.count], np.zeros_like(W)
+        offset = fptt.regularised(config, kept, {"W": zero}, {"W": zero})["W"]  # grad R(0)
+        weight = config.alpha * (config.penalty_factor if config.form == "running" else 1.0)
+        found: Array = np.linalg.solve(A + weight * np.eye(len(W)), A @ a - offset)
+        return found
+
+    return step
+
+
+quadratics = st.builds(Losses, st.integers(0, 2**20))
+
+
+# --- F1: where it begins ---
+
+
+@for_all(net=sequences, form=forms, alpha=alphas, weight=st.sampled_from(["none", "linear"]))
+def test_f1_the_first_step_is_plain(net: Net, form: str, alpha: float, weight: str) -> None:
+    """F1 From W_bar = W, lambda = 0 the first step is a plain one on l_1 whatever alpha; with one part it is BPTT's."""
+    state, info, _ = taken(net, form=form, alpha=alpha, part_weight=weight)
+    expected = net.bptt()
+    assert_close(info.loss, expected.loss)
+    for name, g in expected.grads.items():
+        assert_close(info.grads[name], g)
+        assert_close(state.params[name], net.params[name] - 0.1 * g)
+
+
+@for_all(net=sequences)
+def test_f1_without_regulariser_it_stays_bptt(net: Net) -> None:
+    """F1 Without regulariser (alpha = 0) every step of one part is BPTT's, and nothing else is remembered."""
+    state, _, _ = taken(net, times=3, alpha=0.0)
+    config = bptt.Config(lr=0.1)
+    expected = bptt.init(config, net.model, net.params, np.random.default_rng(0))
+    for _ in range(3):
+        expected, _ = bptt.step(config, net.model, expected, net.batch, np.random.default_rng(0))
+    assert state.regulariser == {}
+    for name, p in expected.params.items():
+        assert_close(state.params[name], p)
+
+
+# --- F2, F3: what W_bar and lambda are ---
+
+
+@for_all(net=sequences, alpha=alphas, parts=st.integers(1, 3), c=st.sampled_from([1.0, 2.0]))
+def test_f2_w_bar_is_no_average(net: Net, alpha: float, parts: int, c: float) -> None:
+    """F2 beta = 1/2: W_bar_{t+1} = W_{t+1} - lambda_t / (2 alpha): the newest W and a correction, no average."""
+    after, _, (*_, before) = taken(net, times=4, alpha=alpha, penalty_factor=c)
+    for name in net.params:
+        closed = after.params[name] - before.regulariser["lambda"][name] / (2 * alpha)
+        assert_close(after.regulariser["W_bar"][name], closed)
+
+
+@for_all(losses=quadratics, alpha=alphas, eta=etas)
+def test_f2_lambda_answers_to_the_steps_alone(losses: Losses, alpha: float, eta: float) -> None:
+    """F2 beta = 1/2: lambda_{t+1} = lambda_t - lambda_{t-1} / 2 - alpha (W_{t+1} - W_t)."""
+    config = fptt.Config(alpha=alpha)
+    seen = path(losses, config, descending(losses, config, eta), 8)
+    for (_, earlier), (W, now), (W_new, later) in zip(seen, seen[1:], seen[2:], strict=False):
+        assert_close(later["lambda"], now["lambda"] - earlier["lambda"] / 2 - alpha * (W_new - W))
+
+
+@for_all(losses=quadratics, alpha=alphas, eta=etas, beta=st.floats(0.1, 1.0))
+def test_f2_any_beta(losses: Losses, alpha: float, eta: float, beta: float) -> None:
+    """F2 W_bar_{t+1} = (1 - 2 beta) W_bar_t + 2 beta W_{t+1} - (beta / alpha) lambda_t for any beta."""
+    config = fptt.Config(alpha=alpha, beta=beta)
+    seen = path(losses, config, descending(losses, config, eta), 6)
+    for (_, before), (W, after) in pairwise(seen):
+        closed = (1 - 2 * beta) * before["W_bar"] + 2 * beta * W - (beta / alpha) * before["lambda"]
+        assert_close(after["W_bar"], closed)
+
+
+@for_all(net=sequences, alpha=alphas, c=st.sampled_from([0.0, 1.0, 2.0]))
+def test_f3_the_second_step(net: Net, alpha: float, c: float) -> None:
+    """F3 From a fresh state the second step of gradient descent has gradient g_1 - alpha eta g_0, whatever c."""
+    after, first, _ = taken(net, alpha=alpha, penalty_factor=c)
+    _, second, _ = taken(net, times=2, alpha=alpha, penalty_factor=c)
+    with Tape() as tape:
+        w = tape.watch(after.params)
+        h = net.model.unroll(w, net.batch.x, net.model.initial_state(after.params, net.B))
+        loss = net.model.score(w, net.model.scored(h), net.batch.y)
+    g1 = tape.gradient(loss, w)
+    for name, g0 in first.grads.items():
+        assert_close(second.grads[name], g1[name] - alpha * 0.1 * g0)
+
+
+# --- F4: a vanishing regulariser ---
+
+
+def farthest(losses: Losses, form: str, alpha: float, eta: float = 0.05, steps: int = 20) -> float:
+    """The largest distance to plain gradient descent on the parts."""
+    config, W, most = fptt.Config(form=form, alpha=alpha), losses.start, 0.0  # type: ignore[arg-type]
+    seen = path(losses, config, descending(losses, config, eta), steps)
+    for t, (found, _) in enumerate(seen[1:]):
+        W = W - eta * losses.gradient(t, W)
+        most = max(most, norm(found - W))
+    return most
+
+
+@for_all(losses=quadratics)
+def test_f4_running_tends_to_plain_steps(losses: Losses) -> None:
+    """F4 alpha -> 0: form running tends to plain steps on the parts, as fast as alpha."""
+    far = [farthest(losses, "running", alpha) for alpha in (1e-2, 1e-3, 1e-4)]
+    assert far[1] < 0.2 * far[0]
+    assert far[2] < 0.2 * far[1]
+
+
+@for_all(losses=quadratics, form=st.sampled_from(FORMS[1:]))
+@pytest.mark.refuted
+def test_f4_the_papers_forms_do_not(losses: Losses, form: str) -> None:
+    """F4 Algorithm 2 and Eq. 6 tend to plain steps too as alpha -> 0. (They keep a distance, whatever alpha.)"""
+    far = [farthest(losses, form, alpha) for alpha in (1e-3, 1e-5)]
+    assert far[1] > 0.9 * far[0]
+    assert far[1] > 1e-3 * norm(losses.start)
+
+
+# --- F5, F6: what lambda is a gradient of ---
+
+
+@for_all(losses=quadratics, alpha=alphas)
+def test_f5_lambda_is_the_gradient_at_an_exact_minimum(losses: Losses, alpha: float) -> None:
+    """F5 Where each part is solved exactly, c = 1, rho = 0: lambda_{t+1} = grad l_t(W_{t+1})."""
+    config = fptt.Config(alpha=alpha)
+    for t, (W, kept) in enumerate(path(losses, config, exactly(losses, config), 6)[1:]):
+        assert_close(kept["lambda"], losses.gradient(t, W), rtol=1e-8)
+
+
+@for_all(losses=quadratics, alpha=alphas, how=st.sampled_from(["c = 2", "one step"]))
+@pytest.mark.refuted
+def test_f5_but_not_as_it_is_used(losses: Losses, alpha: float, how: str) -> None:
+    """F5 lambda is that gradient too with c = 2, as for texts, or after one step on a part, as always in practice."""
+    config = fptt.Config(alpha=alpha, penalty_factor=2.0 if how == "c = 2" else 1.0)
+    step = exactly(losses, config) if how == "c = 2" else descending(losses, config, 0.02)
+    W, kept = path(losses, config, step, 1)[1]
+    g = losses.gradient(0, W)
+    assert norm(kept["lambda"] - g) > 0.02 * norm(g)
+
+
+@for_all(losses=quadratics, alpha=alphas, eta=etas, form=st.sampled_from(FORMS[1:]))
+def test_f6_the_stored_gradients_cancel(losses: Losses, alpha: float, eta: float, form: str) -> None:
+    """F6 Algorithm 2's step begins along grad l_t(W_t) + (alpha/2) (W_t - W_bar_{t-1}): what is stored cancels; Eq. 6's
+    along the same less half of grad l_{t-1}(W_t)."""
+    config = fptt.Config(form=form, alpha=alpha)  # type: ignore[arg-type]
+    seen = path(losses, config, descending(losses, config, eta), 6)
+    for t in range(1, 6):
+        W, kept = seen[t]
+        memory = {kind: {"W": array} for kind, array in kept.items()}
+        g = losses.gradient(t, W)
+        found = fptt.regularised(config, memory, {"W": W}, {"W": g})["W"]
+        expected = g + alpha / 2 * (W - seen[t - 1][1]["W_bar"])
+        if form == "equation6":
+            expected = expected - losses.gradient(t - 1, W) / 2
+        assert_close(found, expected)
+
+
+# --- F8, F9, F10: where it comes to rest ---
+
+
+@for_all(examples=20, losses=quadratics, form=forms)
+def test_f8_a_common_minimum_is_found(losses: Losses, form: str) -> None:
+    """F8 Where all parts have the same minimum, all three forms converge to it."""
+    common = replace(losses)
+    common.__dict__["a"] = np.tile(losses.a[0], (losses.count, 1))
+    config = fptt.Config(form=form, alpha=0.5)  # type: ignore[arg-type]
+    W, _ = path(common, config, descending(common, config, 0.05), 6_000)[-1]
+    assert norm(W - losses.a[0]) < 1e-6 * (1 + norm(losses.start))
+
+
+@for_all(losses=quadratics, alpha=st.sampled_from([1.0, 10.0, 1000.0]))
+def test_f9_how_near_an_exact_step_stays(losses: Losses, alpha: float) -> None:
+    """F9 ||W_{t+1} - W_bar_t|| = ||lambda_t - grad l_t(W_{t+1})|| / alpha where each part is solved exactly."""
+    config = fptt.Config(alpha=alpha)
+    seen = path(losses, config, exactly(losses, config), 5)
+    for t, ((_, before), (W, _)) in enumerate(pairwise(seen)):
+        expected = norm(before["lambda"] - losses.gradient(t, W)) / alpha
+        assert abs(norm(W - before["W_bar"]) - expected) <= 1e-8 * (1 + expected)
+
+
+@for_all(losses=quadratics, alpha=alphas, eta=etas, which=st.sampled_from(["none", "W_bar", "lambda", "W"]))
+def test_f10_fixed_points(losses: Losses, alpha: float, eta: float, which: str) -> None:
+    """F10 For one loss, (W, W_bar, lambda) stays as it is exactly where W_bar = W, lambda = 0 and grad l(W) = 0."""
+    config, at = fptt.Config(alpha=alpha), losses.a[0]
+    W = at + (which == "W")
+    kept = {
+        "W_bar": {"W": at + (which == "W_bar") + (which == "W")},
+        "lambda": {"W": np.full(3, float(which == "lambda"))},
+    }
+    new = descending(losses, config, eta)(0, W, kept)
+    after = fptt.running(config, kept, {"W": new})
+    moved = (
+        norm(new - W)
+        + norm(after["W_bar"]["W"] - kept["W_bar"]["W"])
+        + norm(after["lambda"]["W"] - kept["lambda"]["W"])
+    )
+    assert (moved < 1e-12) == (which == "none")
+
+
+# --- F13, F14: the edges ---
+
+
+@for_all(net=sequences, form=forms, parts=st.integers(1, 4))
+def test_f13_no_regulariser_is_one_plain_step_a_part(net: Net, form: str, parts: int) -> None:
+    """F13 alpha = 0 turns the regulariser off: one plain step a part, the state carried on, whatever the form."""
+    parts = min(parts, net.T)
+    after, info, _ = taken(net, alpha=0.0, form=form, parts=parts)
+    params, h = net.params, net.model.initial_state(net.params, net.B)
+    for (first, last), told in zip(fptt.parts(net.T, parts), info.arrays["part_losses"], strict=True):
+        y = net.batch.y[first:last] if net.model.loss_at == "every" else net.batch.y
+        with Tape() as tape:
+            w = tape.watch(params)
+            s = net.model.unroll(w, net.batch.x[first:last], h)
+            loss = net.model.score(w, net.model.scored(s), y)
+        assert_close(told, loss.value)
+        g = tape.gradient(loss, w)
+        params, h = {name: p - 0.1 * g[name] for name, p in params.items()}, s.value[-1]
+    for name, p in params.items():
+        assert_close(after.params[name], p)
+
+
+@for_all(T=st.integers(1, 60), K=st.integers(1, 60))
+def test_f13_parts(T: int, K: int) -> None:
+    """F13 K parts of floor(T/K) steps and one more with what remains: every step once, in order."""
+    K = min(K, T)
+    spans = fptt.parts(T, K)
+    assert_array_equal([t for first, last in spans for t in range(first, last)], np.arange(T))
+    assert {last - first for first, last in spans[:K]} == {T // K}
+    assert len(spans) == K + (T % K > 0)
