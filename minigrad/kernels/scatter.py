@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-
 from minigrad import backend
 from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
@@ -44,10 +42,7 @@ def scatter_add(shape: tuple[int, ...], ids: Array, values: Array, twin: Twin) -
         return backend.scatter_add(shape, ids, values)
     if obstacle := why_not_fused((values,)):
         raise InputError(f"scatter_add: {obstacle}; use the reference twin")
-    out = np.zeros(shape, values.dtype)
-    if values.size:
-        from minigrad.kernels.fused import scatter as fused
+    from minigrad.kernels.fused import scatter as fused
 
-        columns = prod(shape[1:])
-        fused.add_rows(out.reshape(-1, columns), ids, values.reshape(-1, columns))
-    return out
+    columns = prod(shape[1:])
+    return fused.added(shape[0], ids, values.reshape(len(ids), columns)).reshape(shape)

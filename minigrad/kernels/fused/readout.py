@@ -19,6 +19,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.cache import prepare
+from minigrad.kernels.fused.arrays import aligned
 from minigrad.kernels.fused.compiler import cgutils, intrinsic, ir, kernel, types
 from minigrad.kernels.fused.formulas import exp
 from minigrad.kernels.fused.lanes import INT32, INT64, Lanes, Value, splat, vector_type
@@ -40,13 +41,13 @@ def forward(h: Array, W: Array, b: Array, y: Array, keep: bool) -> tuple[Array, 
     (N, H), V = h.shape, b.shape[0]
     b, y = np.array(b, order="C"), np.array(y, np.int64, order="C")  # writable: Numba compiles for one kind only
     most = max(CHUNK_ROWS, CHUNK_BYTES // (V * b.itemsize))
-    q, c = np.empty((N, V) if keep else (0, V), b.dtype), np.empty(N, b.dtype)
+    q, c = aligned((N if keep else 0, V), b.dtype), np.empty(N, b.dtype)
 
     def tokens(begin: int, end: int) -> float:
         """The sum of their losses."""
         chunks = -(-(end - begin) // most)
         rows = -(-(end - begin) // chunks)
-        room = q[begin:end] if keep else np.empty((rows, V), b.dtype)
+        room = q[begin:end] if keep else aligned((rows, V), b.dtype)
         losses = 0.0
         for first in range(begin, end, rows):
             last = min(first + rows, end)
@@ -66,7 +67,7 @@ def backward(
     (N, H), V, dtype = h.shape, q.shape[1], q.dtype
     c = (g * c).astype(dtype, copy=False)
     by_h, by_W, by_b = needs
-    g_h, g_W, g_b = np.empty((N, H), dtype), np.empty((H, V), dtype), np.empty(V, dtype)
+    g_h, g_W, g_b = (aligned(shape, dtype) for shape in ((N, H), (H, V), (V,)))
     scaled = (h * c[:, None]).T
 
     def tokens(first: int, last: int) -> None:

@@ -8,15 +8,19 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.cache import prepare
+from minigrad.kernels.fused.arrays import aligned
 from minigrad.kernels.fused.compiler import kernel
 
 
-def add_rows(out: Array, ids: Array, values: Array) -> None:
-    """out [V, D] += values [N, D] at rows ids [N], for checked ids; out is C-contiguous."""
-    prepare("scatter", out.dtype)
+def added(rows: int, ids: Array, values: Array) -> Array:
+    """Zeros [rows, D] to which values [N, D] are added at rows ids [N], for checked ids."""
+    prepare("scatter", values.dtype)
+    out = aligned((rows, values.shape[1]), values.dtype)
+    out.fill(0)
     values = np.ascontiguousarray(values).view()
     values.flags.writeable = False  # as gradients may be: Numba compiles for one kind only
     _add_rows(out, np.array(ids, np.int64, order="C"), values)
+    return out
 
 
 @kernel

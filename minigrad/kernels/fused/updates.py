@@ -8,12 +8,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
-
 from minigrad.backend import Array
 from minigrad.kernels import updates
 from minigrad.kernels.cache import prepare
-from minigrad.kernels.fused.arrays import inputs
+from minigrad.kernels.fused.arrays import aligned, inputs
 from minigrad.kernels.fused.compiler import cgutils, intrinsic, ir, kernel, types
 from minigrad.kernels.fused.lanes import INT64, Lanes, Value, vector_type
 from minigrad.kernels.fused.memory import data, first_lanes, load, sizes
@@ -35,7 +33,7 @@ def step(name: str, arrays: tuple[Array, ...], numbers: tuple[float, ...]) -> tu
     """
     shape, dtype = arrays[0].shape, arrays[0].dtype
     prepare("updates", dtype)
-    new = tuple(np.empty(shape, dtype) for _ in arrays[1:])
+    new = tuple(aligned(shape, dtype) for _ in arrays[1:])
     to, old = [array.reshape(1, -1) for array in new], inputs(*(array.reshape(1, -1) for array in arrays))
     call, floats = KERNELS[name], tuple(map(float, numbers))
 
