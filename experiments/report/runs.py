@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -134,9 +135,10 @@ def _card(i: int, item: Item, shown: bool) -> Html:
 
 
 def _reason(item: Item) -> str:
+    """How it ended; the folder in which it lay is no part of the page, which may be read anywhere."""
     if item.result is None:
         return f"not finished, {item.iterations:,} iterations so far"
-    return f"{item.result.reason or item.status}."
+    return re.sub(rf"(?<=: ).*/(?={re.escape(item.name)}/)", "", f"{item.result.reason or item.status}.")
 
 
 def _configuration(item: Item) -> Iterator[Html]:

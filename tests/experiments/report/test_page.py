@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from experiments import result
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell
+from experiments.parallel import job
 from experiments.report import charts
 from experiments.report.collect import collect
 from experiments.report.html import Html, tag
 from experiments.report.page import page
 from experiments.report.series import Curve
+from experiments.rundir import Run
 from tests.experiments.report import fakes
 from tests.experiments.report.conftest import NASTY
 
@@ -245,3 +248,15 @@ def test_charts_of_any_numbers(y: list[float], log: bool) -> None:
     assert len(re.findall("<text", drawn)) >= 2
     assert "no numbers" in charts.chart("cost", {"a": replace(curve, y=[float("nan")] * len(y))})
     charts.sparkline(curve)
+
+
+def test_a_page_does_not_tell_where_its_runs_lay(tmp_path: Path) -> None:
+    """What diverged names its last good checkpoint, by the name of the run and no more."""
+    where = tmp_path / "far away"
+    made = fakes.make(where, job.make("tptt", {}, {}), name="tptt-1", solved=False)
+    checkpoint = made.run / "checkpoints" / "00000100.safetensors"
+    told = replace(made, status="diverged", reason=f"loss is not finite; last good checkpoint: {checkpoint}")
+    result.save(Run(made.run), told)
+    text = page(collect([where])).decode()
+    assert "last good checkpoint: tptt-1/checkpoints/00000100.safetensors." in text
+    assert str(tmp_path) not in text
