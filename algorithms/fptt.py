@@ -136,7 +136,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         InputError: if the sequences have fewer steps than there are to be parts.
     """
     spans = parts(batch.x.shape[0], config.parts)
-    entered = h = initial_state(model, state.params, batch, carried(model, state))
+    entered = h = initial_state(model, state.params, batch, carried(model, state) if batch.continues else None)
     losses: list[Array] = []
     grads: Params = {}
     at = state

@@ -60,7 +60,7 @@ class Info:
     """What a step computed besides the new state; nothing in it is needed to go on."""
 
     loss: Array
-    """The method's loss on the batch before any update (0-d)."""
+    """The method's loss on the batch before any update (0-d); of several updates, the mean of what each met."""
     grads: Params
     """Gradients used for the (last) update, before clipping."""
     status: Status = "ok"
