@@ -106,7 +106,7 @@ def _update(cell: str) -> Callable[[Sizes], Inputs]:
 
 INPUTS: dict[str, Callable[[Sizes], Inputs]] = {
     **dict.fromkeys(("tptthx", "tptt", "bptt"), _iteration),
-    "words": _words,
+    **dict.fromkeys(("words", "words-default"), _words),
     **{cell: _cell(cell) for cell in ("srn", "lstm", "gru", "antisymmetric")},
     **{f"{cell}-by-x": _cell(cell) for cell in ("lstm", "gru")},
     **dict.fromkeys(("backward", "targets"), _recurrence),

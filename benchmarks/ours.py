@@ -181,7 +181,7 @@ def _update(rule: optim.Optimizer, *kinds: str) -> Callable[[Inputs], Job]:
 
 JOBS: Table = {
     **{name: _iteration(name) for name in ("tptthx", "tptt", "bptt")},
-    "words": _words,
+    **dict.fromkeys(("words", "words-default"), _words),
     "srn": _forward,
     **{name: _training(name) for name in ("lstm", "gru", "antisymmetric")},
     **{f"{name}-by-x": _training(name, by_x=True) for name in ("lstm", "gru")},

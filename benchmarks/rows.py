@@ -92,7 +92,11 @@ def _language_models() -> list[Row]:
     recurrent = 3 * 2 * s["T"] * s["B"] * 3 * s["H"] * (s["D"] + s["H"])
     readout = 3 * 2 * s["T"] * s["B"] * s["H"] * s["V"]
     title = "GRU over words by BPTT: an iteration (Adagrad, clipping)"
-    return [Row("words-iteration", title, "words", s, {"torch": 1.3, "jax": None}, recurrent + readout)]
+    flop = recurrent + readout
+    return [
+        Row("words-iteration", title, "words", s, {"torch": 1.3, "jax": None}, flop),
+        Row("words-default", f"{title}, the peer's default Adagrad", "words-default", s, {"torch": 1.3}, flop),
+    ]
 
 
 def _forward() -> list[Row]:

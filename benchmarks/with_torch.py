@@ -113,29 +113,34 @@ def _bptt(inputs: Inputs) -> Job:
     return Job(call, answer)
 
 
-def _words(inputs: Inputs) -> Job:
-    p, x, y = inputs["params"], _tensor(inputs["x"]), _tensor(inputs["y"])
-    layer, trained = _layer("gru", p)
-    # W in the layout of nn.Linear, [V, H].
-    more = {"E": p["E"], "W_hy": p["W_hy"].T.copy(), "b_y": p["b_y"]}
-    trained |= {name: _tensor(array).requires_grad_() for name, array in more.items()}
-    optimizer = torch.optim.Adagrad(trained.values(), lr=0.03, eps=1e-5, fused=True)
+def _words(**options: bool) -> Callable[[Inputs], Job]:
+    """An iteration with options of PyTorch's Adagrad."""
 
-    def call() -> Any:
-        optimizer.zero_grad()
-        logits = functional.linear(layer(functional.embedding(x, trained["E"]))[0], trained["W_hy"], trained["b_y"])
-        loss: Any = functional.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained.values(), 0.5)
-        optimizer.step()
-        return loss
+    def make(inputs: Inputs) -> Job:
+        p, x, y = inputs["params"], _tensor(inputs["x"]), _tensor(inputs["y"])
+        layer, trained = _layer("gru", p)
+        # W in the layout of nn.Linear, [V, H].
+        more = {"E": p["E"], "W_hy": p["W_hy"].T.copy(), "b_y": p["b_y"]}
+        trained |= {name: _tensor(array).requires_grad_() for name, array in more.items()}
+        optimizer = torch.optim.Adagrad(trained.values(), lr=0.03, eps=1e-5, **options)
 
-    def answer(loss: Any) -> Arrays:
-        sums = {f"adagrad/{name}": optimizer.state[p]["sum"] for name, p in trained.items()}
-        found = {name: _array(tensor) for name, tensor in {**trained, **sums}.items()}
-        return {"loss": _array(loss), **{n: a if n.endswith("E") else a.T for n, a in found.items()}}
+        def call() -> Any:
+            optimizer.zero_grad()
+            logits = functional.linear(layer(functional.embedding(x, trained["E"]))[0], trained["W_hy"], trained["b_y"])
+            loss: Any = functional.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained.values(), 0.5)
+            optimizer.step()
+            return loss
 
-    return Job(call, answer)
+        def answer(loss: Any) -> Arrays:
+            sums = {f"adagrad/{name}": optimizer.state[p]["sum"] for name, p in trained.items()}
+            found = {name: _array(tensor) for name, tensor in {**trained, **sums}.items()}
+            return {"loss": _array(loss), **{n: a if n.endswith("E") else a.T for n, a in found.items()}}
+
+        return Job(call, answer)
+
+    return make
 
 
 def _trained(loss: Any, params: dict[str, torch.Tensor], *optimizers: Any) -> Arrays:
@@ -284,7 +289,8 @@ JOBS: Table = {
     "tptthx": _tptt("local"),
     "tptt": _tptt("bptt"),
     "bptt": _bptt,
-    "words": _words,
+    "words": _words(fused=True),
+    "words-default": _words(),
     "srn": _forward,
     **{cell: _training(cell) for cell in ("lstm", "gru")},
     **{f"{cell}-by-x": _training(cell, by_x=True) for cell in ("lstm", "gru")},
