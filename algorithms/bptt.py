@@ -6,7 +6,8 @@ long text through which the state is carried (truncated BPTT).
     W  <- W - lr dE/dW
 
 Where the sequences of a batch are successive blocks of one text, each begins in the state in which the one before ends,
-and gradients end at the borders.
+and gradients end at the borders. With `parts` above 1, E is the sum of the losses of so many parts of a sequence, as
+`algorithms.part_losses` has them: the auxiliary losses of Kag & Saligrama 2021, table 3.
 
 Legend: T time, B batch, S numbers in a state; E loss, h states [T, B, S].
 """
@@ -19,13 +20,15 @@ from typing import Any
 
 import numpy as np
 
+from algorithms import part_losses
+from algorithms import schedule as schedules
 from algorithms.measures import divergence
 from algorithms.model import Model
+from algorithms.part_losses import PartLosses
 from algorithms.protocol import (
     Batch,
     Info,
     Method,
-    UpdateRule,
     above_zero,
     at_least_zero,
     check_names,
@@ -33,42 +36,39 @@ from algorithms.protocol import (
     last_state,
     without,
 )
-from minigrad import kernels, optim
+from minigrad import kernels, ops, optim
 from minigrad.backend import Array, Params
 from minigrad.errors import InputError
 from minigrad.tape import Tape
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(UpdateRule):
+class Config(PartLosses):
     """Options of BPTT."""
 
-    lr: float = 0.01
-    """Learning rate, >= 0."""
     clip: float | None = None
     """Largest global norm of the gradient, > 0 (None: no clipping)."""
     frozen: tuple[str, ...] = ()
     """Parameters that are not trained, such as W_hh b_h."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Factors on the learning rate of single parameters, >= 0, such as W_hh 1e-4 b_h 1e-4 (the control BPTT-split)."""
-    halve_after: int | None = None
-    """Checks in a row without a better validation error, more than which halve the learning rate (released code of
-    Wiseman et al.: `tol`, with sgd); None: it stays."""
     update_freq: int = 1
     """Batches whose mean gradient makes one update, at the latest at the end of a pass through the data; 0: all batches
     of a pass (the batch regime of Wiseman et al.)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_zero(self, "lr", "update_freq", "halve_after")
+        at_least_zero(self, "update_freq")
         above_zero(self, "clip")
         for name, factor in self.rates.items():
             if not (factor >= 0 and np.isfinite(factor)):
                 raise InputError(f"rates: the factor of {name} must be at least 0 and finite, got {factor}")
+        if self.parts == 1 and (self.part_weight, self.divergence) != (None, None):
+            raise InputError("part_weight and divergence are for parts: ask for more than 1")
 
-    def update_rule(self, halved: int = 0) -> optim.Optimizer:
-        """Clipping, the optimiser at a rate that was halved so often, the rates: in this order."""
-        stages = [self.rule(self.lr / 2**halved), optim.scale(self.rates)]
+    def update_rule(self, at: schedules.Schedule) -> optim.Optimizer:
+        """Clipping, the optimiser at the rate of today, the rates: in this order."""
+        stages = [self.rule(self.rate(at)), optim.scale(self.rates)]
         return optim.chain(*([optim.clip_global_norm(self.clip)] if self.clip is not None else []), *stages)
 
 
@@ -84,37 +84,39 @@ class State:
     """Sum of the gradients since the last update; None: nothing waits."""
     count: int = 0
     """How many gradients that are."""
-    best: float | None = None
-    """Lowest validation error so far; None: there was no check, or it is not asked for."""
-    worse: int = 0
-    """Checks since then, or since the rate was halved."""
-    halved: int = 0
-    """How often the rate was halved."""
+    schedule: schedules.Schedule = field(default_factory=schedules.fresh)
+    """Passes and checks, see `algorithms.schedule`."""
+    estimate: part_losses.Estimate = field(default_factory=dict)
+    """What earlier passes made of the answers to parts, see `algorithms.part_losses`."""
 
 
 def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
     """A fresh state around given parameters."""
     check_names(params, "frozen", config.frozen)
     check_names(params, "rates", config.rates)
-    return State(params, config.update_rule().init(without(params, *config.frozen)))
+    if config.parts > 1:
+        part_losses.divergence(config, model)
+        if model.loss_at == "every":
+            raise InputError("parts are for sequences with one answer: where every step has one, they add nothing")
+    return State(params, config.update_rule(schedules.fresh()).init(without(params, *config.frozen)))
 
 
 def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
     """One update by the gradient of the loss on one batch."""
-    p, x, y = state.params, batch.x, batch.y
+    p, x = state.params, batch.x
     h0 = initial_state(model, p, batch, state.carry)
 
     with Tape() as tape:
         w = tape.watch(p)
         h = model.unroll(w, x, h0)
-        E = model.score(w, model.scored(h), y)
+        E, estimate = _loss(config, model, state, w, h, batch)
     dE_dW = tape.gradient(E, without(w, *config.frozen))
 
     total = dE_dW if state.total is None else {name: g + state.total[name] for name, g in dE_dW.items()}
     count = state.count + 1
     if due := count == config.update_freq or batch.last:
         mean = {name: g / count for name, g in total.items()} if count > 1 else total
-        W, optimizer = config.update_rule(state.halved).step(mean, state.optimizer, p)
+        W, optimizer = config.update_rule(state.schedule).step(mean, state.optimizer, p)
     else:
         W, optimizer = p, state.optimizer
     reason = divergence(E.value, dE_dW)
@@ -125,20 +127,37 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         reason=reason,
         arrays={"h": h.value},
         kernels=kernels.twins(called(model), (x.shape[1], model.cell.hidden), p["W_hy"]),
+        kept_bytes=tape.stats().bytes_kept,
     )
     waiting: dict[str, Any] = {"total": None, "count": 0} if due else {"total": total, "count": count}
-    return replace(state, params=W, optimizer=optimizer, carry=last_state(h.value), **waiting), info
+    after = replace(state, params=W, optimizer=optimizer, carry=last_state(h.value), estimate=estimate, **waiting)
+    return (ended(after) if batch.last else after), info
 
 
-def validated(config: Config, state: State, error: float) -> State:
-    """Halve the learning rate when the validation error has not become better for long."""
-    if config.halve_after is None:
-        return state
-    if state.best is None or error < state.best:
-        return replace(state, best=error, worse=0)
-    if state.worse < config.halve_after:
-        return replace(state, worse=state.worse + 1)
-    return replace(state, worse=0, halved=state.halved + 1)
+def _loss(
+    config: Config, model: Model, state: State, w: Params, h: Array, batch: Batch
+) -> tuple[Array, part_losses.Estimate]:
+    """E (0-d), the loss at the end or the sum over parts, and what is remembered of the answers to parts."""
+    if config.parts == 1:
+        return model.score(w, model.scored(h), batch.y), {}
+    kept = state.estimate or part_losses.fresh(config, model, batch, h.value)
+    losses, passes = [], state.schedule["passes"]
+    for span in part_losses.spans(batch.x.shape[0], config.parts):
+        Q = part_losses.estimated(config, model, kept, batch, span, passes)
+        l, z = part_losses.loss(config, model, w, h[span.last - 1, ...], batch, span, Q)
+        kept = part_losses.told(config, kept, batch, span, passes, None if z is None else z.value)
+        losses.append(l)
+    return ops.sum(ops.stack(losses)), kept
+
+
+def ended(state: State) -> State:
+    """The state after a pass through the data."""
+    return replace(state, schedule=schedules.passed(state.schedule), estimate=part_losses.turned(state.estimate))
+
+
+def memory(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:
+    """`tape_bytes`: what the tape of the step kept for the way back."""
+    return {"tape_bytes": info.kept_bytes}
 
 
 def called(model: Model) -> tuple[str, ...]:
@@ -165,6 +184,8 @@ METHODS = {
         init=init,
         step=step,
         kernels=called,
-        validated=validated,
+        validated=schedules.validated,
+        judged=schedules.judged,
+        measure=memory,
     )
 }

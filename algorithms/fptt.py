@@ -16,12 +16,19 @@ which paper and released code state the method are
     equation6     R(W) = (alpha/2) ||W - W_bar_t - (1 / alpha) grad l_{t-1}(W_t)||^2                Eq. 6
                   W_bar as in algorithm2
 
+    debias        R(W) = -<W, lambda_t> + <W, mu_t>,  lambda_t = grad l_t(W_bar_t)               an option of the code
+                  W_bar_{t+1} = (1 - b) W_bar_t + b W_{t+1},  mu_{t+1} = (1 - b) mu_t + b lambda_t
+                  b           = 1 / (1 + passes through the data)
+
 `running` is the released code's and the default: it asks for no gradient at W_{t+1}. With alpha = 0 there is no
 regulariser, and what is left is one step of truncated BPTT a part, the control "online TBPTT".
 
+After each pass through data that have an end, the released code goes on from W_bar, which is also what it returns:
+W <- W_bar, and, but for two of its tasks, lambda <- 0. The paper does neither (`pass_end`).
+
 Legend:
     T, K, P'        steps of a sequence; parts asked for (`parts`); parts that there are, K or K + 1
-    l_t             loss of part t: the mean over its tokens; where a sequence has one answer, that scored at its end
+    l_t             loss of part t: the mean over its tokens; for sequences with one answer see algorithms.part_losses
     W, W_bar        parameters and their running estimate, of every trained parameter
     lambda          running estimate of the gradient (`lambda`); c is `penalty_factor`
     h, S            states, numbers in a state; a part begins in the state in which the one before it ended
@@ -30,17 +37,19 @@ Legend:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from algorithms import part_losses
+from algorithms import schedule as schedules
 from algorithms.measures import divergence
 from algorithms.model import Model
+from algorithms.part_losses import PartLosses, Span, spans
 from algorithms.protocol import (
     Batch,
     Info,
     Method,
-    UpdateRule,
     above_zero,
     at_least_zero,
     check_names,
@@ -55,15 +64,15 @@ from minigrad.tape import Tape
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(UpdateRule):
+class Config(PartLosses):
     """Options of FPTT."""
 
-    form: Literal["running", "algorithm2", "equation6"] = "running"
-    """Which form: the running estimate of the released code, Algorithm 2, or Eq. 6."""
+    form: Literal["running", "algorithm2", "equation6", "debias"] = "running"
+    """Which form: the running estimate of the released code, Algorithm 2, Eq. 6, or that code's option `debias`."""
     parts: int = 10
-    """Parts of a sequence (the paper's K, >= 1); 1: one update a sequence."""
+    """Parts of a sequence (the paper's K), >= 1; 1: one update a sequence."""
     alpha: float = 0.5
-    """Weight of the regulariser (>= 0); 0: none, which is online truncated BPTT."""
+    """Weight of the regulariser (>= 0); 0: none, which is online truncated BPTT. (debias has no weight: 0, or not.)"""
     beta: float = 0.5
     """Weight of the newest parameters in the running estimate, in [0, 1] (running)."""
     penalty_factor: float = 1.0
@@ -72,32 +81,35 @@ class Config(UpdateRule):
     """Part of the inner product that is left out, in [0, 1] (running)."""
     inner_steps: int = 1
     """Steps on each part from the state in which it begins (>= 1)."""
-    part_weight: Literal["none", "linear"] = "none"
-    """Weight of a part's loss: 1, or (p + 1) / P' for p = 0, 1, ..."""
     lr: float = 1e-3
     """Learning rate, >= 0."""
     clip: float | None = None
     """Largest norm of the gradient, regulariser included, > 0 (None: no clipping)."""
     frozen: tuple[str, ...] = ()
     """Parameters that are not trained, such as W_hh b_h."""
-    optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta"] = "adam"
-    """Update rule."""
+    optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta", "nt-asgd"] = "adam"
+    """Update rule (nt-asgd: sgd that averages its parameters once checks become worse)."""
     carry: Literal["recomputed", "last"] = "recomputed"
     """State that the next window of a text begins in: that of one more pass through this one with the new parameters
     (released code), or the one in which the last part ended."""
 
+    pass_end: Literal["average", "keep-lambda", "none"] | None = None
+    """After each pass through the data: W <- W_bar and lambda <- 0 (released code), W <- W_bar only (released code for
+    Penn Treebank in sequences of 300 and by characters), or nothing (paper); None: average with the forms of the code,
+    nothing with those of the paper, where W_bar is no set of parameters that one would use."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_zero(self, "alpha", "beta", "penalty_factor", "rho", "lr")
-        above_zero(self, "clip", "parts", "inner_steps")
+        at_least_zero(self, "alpha", "beta", "penalty_factor", "rho")
+        above_zero(self, "clip", "inner_steps")
         if self.beta > 1 or self.rho > 1:
             raise InputError(f"beta and rho must be at most 1, got {self.beta} and {self.rho}")
         if self.form != "running" and (self.beta, self.penalty_factor, self.rho) != (0.5, 1.0, 0.0):
             raise InputError(f"beta, penalty_factor and rho belong to form running: leave them out with {self.form}")
 
-    def update_rule(self) -> optim.Optimizer:
-        """Clipping, then the optimiser."""
-        rule = self.rule(self.lr)
+    def update_rule(self, at: schedules.Schedule) -> optim.Optimizer:
+        """Clipping, then the optimiser at the rate of today."""
+        rule = self.rule(self.rate(at))
         return rule if self.clip is None else optim.chain(optim.clip_global_norm(self.clip), rule)
 
 
@@ -108,25 +120,37 @@ class State:
     params: Params
     optimizer: dict[str, Any]
     regulariser: dict[str, Params] = field(default_factory=dict)
-    """`W_bar` and `lambda` (running) or `last_grad`, of the trained parameters; empty where alpha is 0."""
+    """`W_bar` and, by the form, `lambda`, `last_grad` or `mu`, of the trained parameters; empty where alpha is 0."""
     carry: Array | None = None
     """Last state [B, S] of the window before; where it is to be recomputed, the state in which that window began."""
     window: Array | None = None
     """Tokens [T, B] of the window before, where its last state is to be recomputed."""
+    schedule: schedules.Schedule = field(default_factory=schedules.fresh)
+    """Passes and checks, see `algorithms.schedule`."""
+    estimate: part_losses.Estimate = field(default_factory=dict)
+    """What earlier passes made of the answers to parts, see `algorithms.part_losses`."""
 
 
 def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
-    """A fresh state around given parameters: W_bar_1 = W_1, and zeros."""
+    """A fresh state around given parameters: W_bar_1 = W_1, and zeros.
+
+    Raises:
+        InputError: if there is no parameter of a name, or as `algorithms.part_losses.divergence`.
+    """
     check_names(params, "frozen", config.frozen)
+    part_losses.divergence(config, model)
     trained = without(params, *config.frozen)
-    zeros = {name: get_xp(p).zeros_like(p) for name, p in trained.items()}
-    kept = {} if config.alpha == 0 else {"W_bar": trained, _memory(config): zeros}
-    return State(params, config.update_rule().init(trained), kept)
+    kept = {} if config.alpha == 0 else {"W_bar": trained, MEMORY[config.form]: zeros(trained)}
+    return State(params, config.update_rule(schedules.fresh()).init(trained), kept)
 
 
-def _memory(config: Config) -> str:
-    """What the form remembers beside W_bar."""
-    return "lambda" if config.form == "running" else "last_grad"
+MEMORY = {"running": "lambda", "algorithm2": "last_grad", "equation6": "last_grad", "debias": "mu"}
+"""What each form remembers beside W_bar."""
+
+
+def zeros(params: Params) -> Params:
+    """Zeros in the shapes of parameters."""
+    return {name: get_xp(p).zeros_like(p) for name, p in params.items()}
 
 
 def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
@@ -135,55 +159,59 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     Raises:
         InputError: if the sequences have fewer steps than there are to be parts.
     """
-    spans = parts(batch.x.shape[0], config.parts)
     entered = h = initial_state(model, state.params, batch, carried(model, state) if batch.continues else None)
+    at = replace(state, estimate=state.estimate or part_losses.fresh(config, model, batch, h))
+    passes = state.schedule["passes"]
     losses: list[Array] = []
     grads: Params = {}
-    at = state
-    for p, (first, last) in enumerate(spans):
-        part = Part(config, model, batch, first, last, (p + 1) / len(spans))
-        at, l, grads, h = update(part, at, h)
-        losses.append(l)
+    kept_bytes = 0
+    for span in spans(batch.x.shape[0], config.parts):
+        Q = part_losses.estimated(config, model, at.estimate, batch, span, passes)
+        part = Part(config, model, batch, span, Q)
+        at, first, grads = update(part, at, h)
+        at = replace(at, estimate=part_losses.told(config, at.estimate, batch, span, passes, first.z))
+        losses.append(first.loss)
+        h, kept_bytes = first.ended, max(kept_bytes, first.kept_bytes)
 
     recompute = config.carry == "recomputed" and model.vocabulary is not None
     at = replace(at, carry=entered if recompute else h, window=batch.x if recompute else None)
+    if batch.last:
+        at = ended(config, at)
     xp = get_xp(h)
-    part_losses = xp.stack(losses)
-    reason = divergence(xp.mean(part_losses), grads)
+    part_losses_met = xp.stack(losses)
+    reason = divergence(xp.mean(part_losses_met), grads)
     info = Info(
-        loss=xp.mean(part_losses),
+        loss=xp.mean(part_losses_met),
         grads=grads,
         status="diverged" if reason else "ok",
         reason=reason,
-        arrays={"part_losses": part_losses},
+        arrays={"part_losses": part_losses_met},
         kernels=kernels.twins(called(model), (batch.x.shape[1], model.cell.hidden), at.params["W_hy"]),
+        kept_bytes=kept_bytes,
     )
     return at, info
 
 
+def ended(config: Config, at: State) -> State:
+    """The state after a pass through the data."""
+    at = replace(at, schedule=schedules.passed(at.schedule), estimate=part_losses.turned(at.estimate))
+    rule = config.pass_end or ("average" if config.form in ("running", "debias") else "none")
+    if not at.regulariser or rule == "none":
+        return at
+    W_bar, memory = at.regulariser["W_bar"], MEMORY[config.form]
+    kept = at.regulariser if rule == "keep-lambda" else {"W_bar": W_bar, memory: zeros(W_bar)}
+    return replace(at, params=at.params | W_bar, regulariser=kept)
+
+
 def loss(config: Config, model: Model, W: Params, batch: Batch, h: Array) -> Array:
-    """The mean over parts of l_t, all at the same parameters, from the state h [B, S] that is carried on."""
-    spans = parts(batch.x.shape[0], config.parts)
+    """The mean over parts of l_t without divergence, all at the same parameters, from the state h [B, S] carried on."""
     losses: list[Array] = []
-    for p, (first, last) in enumerate(spans):
-        l, s = Part(config, model, batch, first, last, (p + 1) / len(spans)).loss(W, h)
+    for span in spans(batch.x.shape[0], config.parts):
+        l, s, _ = Part(config, model, batch, span, None).loss(W, h)
         losses.append(l)
         h = s[-1, ...]
     xp = get_xp(h)
     return xp.mean(xp.stack(losses))
-
-
-def parts(T: int, K: int) -> list[tuple[int, int]]:
-    """First steps of the parts and the steps after their last ones.
-
-    Raises:
-        InputError: if there are more parts than steps.
-    """
-    if K > T:
-        raise InputError(f"parts must be at most the {T} steps of a sequence, got {K}")
-    S = T // K
-    rest = [(K * S, T)] if K * S < T else []
-    return [(p * S, (p + 1) * S) for p in range(K)] + rest
 
 
 def carried(model: Model, state: State) -> Array | None:
@@ -193,6 +221,20 @@ def carried(model: Model, state: State) -> Array | None:
     return last_state(model.unroll(state.params, state.window, state.carry))
 
 
+class Met(NamedTuple):
+    """What a part came to at some parameters."""
+
+    loss: Array
+    """l_t (0-d)."""
+    gradient: Params
+    ended: Array
+    """The state [B, S] in which the part ends."""
+    z: Array | None
+    """Logits [B, C] at its end, where there is a divergence."""
+    kept_bytes: int
+    """What the tape kept for the way back."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of a batch, and its loss."""
@@ -200,49 +242,56 @@ class Part:
     config: Config
     model: Model
     batch: Batch
-    first: int
-    last: int
-    progress: float
-    """(p + 1) / P'."""
+    span: Span
+    Q: Array | None
 
-    def loss(self, W: Params, h: Array) -> tuple[Array, Array]:
-        """l_t, and the states of the part [., B, S], from its first state h."""
-        y = self.batch.y[self.first : self.last, ...] if self.model.loss_at == "every" else self.batch.y
-        s = self.model.unroll(W, self.batch.x[self.first : self.last, ...], h)
-        l = self.model.score(W, self.model.scored(s), y)
-        return (l * self.progress if self.config.part_weight == "linear" else l), s
+    def loss(self, W: Params, h: Array) -> tuple[Array, Array, Array | None]:
+        """l_t, the states of the part [., B, S] from its first state h, and logits, see `Met`."""
+        s = self.model.unroll(W, self.batch.x[self.span.first : self.span.last, ...], h)
+        l, z = part_losses.loss(self.config, self.model, W, self.model.scored(s), self.batch, self.span, self.Q)
+        return l, s, z
 
-    def gradient(self, W: Params, h: Array) -> tuple[Array, Params, Array]:
-        """l_t, its gradient by the trained parameters, and the state in which the part ends."""
+    def at(self, W: Params, h: Array) -> Met:
+        """What it comes to at W, with the gradient by the trained parameters, from its first state h."""
         with Tape() as tape:
             w = tape.watch(W)
-            l, s = self.loss(w, h)
-        return l.value, tape.gradient(l, without(w, *self.config.frozen)), last_state(s.value)
+            l, s, z = self.loss(w, h)
+        gradient = tape.gradient(l, without(w, *self.config.frozen))
+        return Met(l.value, gradient, last_state(s.value), None if z is None else z.value, tape.stats().bytes_kept)
 
 
-def update(part: Part, at: State, h: Array) -> tuple[State, Array, Params, Array]:
-    """The state after a part, l_t, the gradient that moved W last (before clipping), and the last state of the part."""
+def update(part: Part, at: State, h: Array) -> tuple[State, Met, Params]:
+    """The state after a part, what the part met, and the gradient that moved W last (before clipping)."""
     config, kept = part.config, at.regulariser
-    first_loss: Array | None = None
+    rule = config.update_rule(at.schedule)
+    if kept and config.form == "debias":
+        kept = kept | {"lambda": part.at(at.params | kept["W_bar"], h).gradient}
+    first: Met | None = None
     for _ in range(config.inner_steps):
-        l, g, ended = part.gradient(at.params, h)
-        first_loss = l if first_loss is None else first_loss
-        g = regularised(config, kept, at.params, g) if kept else g
-        W, optimizer = config.update_rule().step(g, at.optimizer, at.params)
+        met = part.at(at.params, h)
+        first = first or met
+        g = regularised(config, kept, at.params, met.gradient) if kept else met.gradient
+        W, optimizer = rule.step(g, at.optimizer, at.params)
         at = replace(at, params=W, optimizer=optimizer)
-    assert first_loss is not None
+    assert first is not None
+    first = first._replace(ended=met.ended)
     if not kept:
-        return at, first_loss, g, ended
-    if config.form == "running":
-        kept = running(config, kept, at.params)
-    else:
-        kept = averaged(config, kept, at.params, part.gradient(at.params, h)[1])
-    return replace(at, regulariser=kept), first_loss, g, ended
+        return at, first, g
+    match config.form:
+        case "running":
+            kept = running(config, kept, at.params)
+        case "debias":
+            kept = unbiased(kept, at.params, 1 / (1 + at.schedule["passes"]))
+        case _:
+            kept = averaged(config, kept, at.params, part.at(at.params, h).gradient)
+    return replace(at, regulariser=kept), first, g
 
 
 def regularised(config: Config, kept: dict[str, Params], W: Params, g: Params) -> Params:
     """grad l_t + grad R at W."""
-    alpha, W_bar, memory = config.alpha, kept["W_bar"], kept[_memory(config)]
+    if config.form == "debias":
+        return {name: g[name] - kept["lambda"][name] + kept["mu"][name] for name in g}
+    alpha, W_bar, memory = config.alpha, kept["W_bar"], kept[MEMORY[config.form]]
     if config.form == "running":
         c, left = config.penalty_factor * alpha, 1 - config.rho
         return {name: g[name] - left * memory[name] + c * (W[name] - W_bar[name]) for name in g}
@@ -262,6 +311,26 @@ def averaged(config: Config, kept: dict[str, Params], W: Params, g: Params) -> d
     """W_bar after a part, from the new parameters and the part's gradient there, which is remembered."""
     half, W_bar = 1 / (2 * config.alpha), kept["W_bar"]
     return {"W_bar": {name: (W_bar[name] + W[name]) / 2 - half * g[name] for name in g}, "last_grad": g}
+
+
+def unbiased(kept: dict[str, Params], W: Params, b: float) -> dict[str, Params]:
+    """W_bar and mu after a part, from the new parameters and lambda, the part's gradient at W_bar."""
+    W_bar, lam, mu = kept["W_bar"], kept["lambda"], kept["mu"]
+    return {
+        "W_bar": {name: (1 - b) * W_bar[name] + b * W[name] for name in W_bar},
+        "mu": {name: (1 - b) * mu[name] + b * lam[name] for name in mu},
+    }
+
+
+def measure(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:
+    """`tape_bytes`: the most that the tape of a part kept for the way back. Where there is a regulariser, `distance`:
+    ||W - W_bar||, and the norm of what else it remembers, by its name, all parameters taken as one vector."""
+    found: dict[str, Any] = {"tape_bytes": info.kept_bytes}
+    if not state.regulariser:
+        return found
+    W_bar, memory = state.regulariser["W_bar"], MEMORY[config.form]
+    found["distance"] = optim.global_norm({name: state.params[name] - W_bar[name] for name in W_bar})
+    return found | {memory: optim.global_norm(state.regulariser[memory])}
 
 
 def called(model: Model) -> tuple[str, ...]:
@@ -285,5 +354,8 @@ METHODS = {
         init=init,
         step=step,
         kernels=called,
+        validated=schedules.validated,
+        judged=schedules.judged,
+        measure=measure,
     )
 }

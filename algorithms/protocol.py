@@ -54,6 +54,14 @@ class Batch(Protocol):
     def last(self) -> bool:
         """Whether a pass through the split ends with it."""
 
+    @property
+    def rows(self) -> Array | None:
+        """Numbers [B] of the sequences within the data, where these have an end."""
+
+    @property
+    def of(self) -> int | None:
+        """N, how many sequences the data have then."""
+
 
 @dataclass(frozen=True)
 class Info:
@@ -70,6 +78,8 @@ class Info:
     """Everything else worth a look: states, targets, local losses, residuals, by the names of the method's legend."""
     kernels: Mapping[str, str] = field(default_factory=dict)
     """Which twin of each fused recurrence ran."""
+    kept_bytes: int = 0
+    """The most that a tape of the step kept for the way back."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,8 @@ class Method:
     """Whether its batches are successive blocks of one text, side by side."""
     validated: Callable[[Any, Any, float], Any] | None = None
     """validated(config, state, error): the state to go on with after a check that found this validation error."""
+    judged: Callable[[Any, Any], Params] | None = None
+    """judged(config, state): the parameters that checks and evaluations judge; None: those that are trained."""
     measure: Callable[..., dict[str, Any]] | None = None
     """measure(config, model, state, batch, info): the diagnostics, by name; `state`: before the step."""
 
@@ -102,8 +114,9 @@ class Method:
 class UpdateRule:
     """The options of the parameter update that all methods share; a method's Config extends it."""
 
-    optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta"] = "sgd"
-    """Update rule (momentum: PyTorch's form; nag: Lasagne's form)."""
+    optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta", "nt-asgd"] = "sgd"
+    """Update rule (momentum: PyTorch's form; nag: Lasagne's form; nt-asgd: sgd that averages its parameters once checks
+    become worse)."""
     momentum: float = 0.9
     """Momentum of momentum and nag, in [0, 1)."""
     adagrad_eps: float = 1e-5
@@ -138,6 +151,8 @@ class UpdateRule:
                 return optim.rmsprop(lr)
             case "adadelta":
                 return optim.adadelta()
+            case "nt-asgd":
+                return optim.nt_asgd(lr)
         raise InputError(f"unknown optimizer {self.optimizer!r}")
 
 

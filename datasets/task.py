@@ -26,7 +26,11 @@ class Batch:
     consecutive: bool = False
     """Whether every sequence goes on where the one before it ends, as blocks of one text side by side."""
     last: bool = False
-    """Whether a pass through its split ends with it."""
+    """Whether a pass through its split ends with it, or within it."""
+    rows: Any = None
+    """Numbers [B] of the sequences within data that have an end, the same in every pass."""
+    of: int | None = None
+    """N: such numbers are below it."""
 
 
 class Task(Protocol):

@@ -56,7 +56,7 @@ def evaluate(
     parts = standing.parts_of(run, assemble, **changes)
     path, at = _load(run, parts, checkpoint)
     there, size = parts.task.size_of(split), checks.available(parts, split, size)
-    scores = checks.score(parts, at.state.params, split, 0, size)
+    scores = checks.score(parts, standing.judged(parts, at.state), split, 0, size)
     return {
         "run": str(run.path),
         "method": parts.method.name,

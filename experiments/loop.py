@@ -330,7 +330,7 @@ class _Training:
 
     def check(self, after: Standing, line: dict[str, Any]) -> tuple[Standing, dict[str, Any]]:
         """Scores on fresh sequences and what follows from them: the standing, and what goes into the log."""
-        parts, params = self.parts, after.state.params
+        parts, params = self.parts, standing.judged(self.parts, after.state)
         began = time.perf_counter()
         number = -(-after.counters.iteration // parts.settings.validate_every)
         scores = checks.check_scores(parts, params, number)

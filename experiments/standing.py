@@ -13,7 +13,7 @@ from experiments.errors import RunError
 from experiments.rundir import Run
 from experiments.settings import Settings
 from experiments.stopping import Counters
-from minigrad.backend import to_device
+from minigrad.backend import Params, to_device
 from minigrad.errors import InputError
 from minigrad.rng import stream
 
@@ -70,6 +70,13 @@ def initial_state(parts: Parts) -> Any:
     params = parts.model.init(rng, settings.init, settings.dtype)
     params = {name: to_device(array, settings.device) for name, array in params.items()}
     return states.owned(parts.method.init(parts.config, parts.model, params, rng))
+
+
+def judged(parts: Parts, state: Any) -> Params:
+    """The parameters of a State that checks and evaluations judge."""
+    hook = parts.method.judged
+    params: Params = state.params if hook is None else hook(parts.config, state)
+    return params
 
 
 def save(path: Path, standing: Standing, metrics_bytes: int) -> None:

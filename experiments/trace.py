@@ -46,7 +46,9 @@ CONFIG_KEYS: dict[str, tuple[str, ...]] = {
 ALIASES = {"lambda": "lam"}
 """Keys that are no names in Python."""
 
-DEFAULTS: dict[str, dict[str, Any]] = {"fptt": {"parts": 1, "optimizer": "sgd"}}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "fptt": {"parts": 1, "optimizer": "sgd", "part_weight": "none", "divergence": "none"}
+}
 """What a fixture means that is silent on a field of a method's Config, where that is not the Config's own default."""
 
 FIXED: dict[str, dict[str, Any]] = {"btprop": {"u_start": 1}}

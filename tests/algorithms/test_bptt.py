@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from algorithms import bptt
+from algorithms import bptt, schedule
 from algorithms.model import Model
 from algorithms.protocol import Info
 from datasets.task import Batch
@@ -84,22 +84,22 @@ def test_every_batch_counts_by_itself_unless_asked_otherwise() -> None:
 
 def test_the_rate_halves_when_checks_stop_becoming_better() -> None:
     model, params = network()
-    config = bptt.Config(lr=1.0, halve_after=1)
+    config = bptt.Config(lr=1.0, decay_after=1)
     state = bptt.init(config, model, params, stream(1, "method"))
     halved = []
     for error in (5.0, 4.0, 4.0, 4.5, 3.0, 3.5, float("nan"), 3.2, 3.1):
-        state = bptt.validated(config, state, error)
-        halved.append(state.halved)
+        state = schedule.validated(config, state, error)
+        halved.append(state.schedule["falls"])
     assert halved == [0, 0, 0, 1, 1, 1, 2, 2, 3]
     after, info = bptt.step(config, model, state, batches(1)[0], stream(1, "step"))
     assert_allclose(after.params["W_hh"], params["W_hh"] - info.grads["W_hh"] / 8, rtol=1e-12)
-    assert (after.halved, after.best) == (3, 3.0)
+    assert (after.schedule["falls"], after.schedule["best"]) == (3, 3.0)
     plain = bptt.Config(lr=1.0)
-    assert bptt.validated(plain, state, 1.0) is state
+    assert schedule.validated(plain, state, 1.0) is state
 
 
 def test_impossible_options() -> None:
-    for options in ({"update_freq": -1}, {"halve_after": -1}):
+    for options in ({"update_freq": -1}, {"decay_after": -1}):
         with pytest.raises(InputError, match="must be at least 0"):
             bptt.Config(**options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="continues 2 sequences, the carried state has 3"):
