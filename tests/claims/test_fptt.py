@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from algorithms import bptt, fptt
+from algorithms.part_losses import spans
 from algorithms.protocol import Info
 from minigrad.backend import Array, Params
 from minigrad.tape import Tape
@@ -43,7 +44,8 @@ sequences = nets(
 
 def taken(net: Net, times: int = 1, **options: Any) -> tuple[fptt.State, Info, list[fptt.State]]:
     """The state after some steps on one batch, what the last one told, and the states before each."""
-    config = fptt.Config(**{"optimizer": "sgd", "lr": 0.1, "parts": 1, **options})
+    plain = {"optimizer": "sgd", "lr": 0.1, "parts": 1, "part_weight": "none", "divergence": "none"}
+    config = fptt.Config(**plain | options)
     state, seen = fptt.init(config, net.model, net.params, np.random.default_rng(0)), []
     with kernels_set(net.twin):
         for _ in range(times):
@@ -224,6 +226,19 @@ def test_f4_running_tends_to_plain_steps(losses: Losses) -> None:
     assert far[2] < 0.2 * far[1]
 
 
+@for_all(examples=25, net=sequences, parts=st.integers(2, 3))
+def test_f4_in_networks_too(net: Net, parts: int) -> None:
+    """F4 In networks as well: after some batches form running is away from online truncated BPTT as far as alpha."""
+    net = replace(net, T=max(net.T, 3))
+    plain = taken(net, times=3, parts=parts, alpha=0.0)[0].params
+    far = []
+    for alpha in (1e-3, 1e-4, 1e-5):
+        params = taken(net, times=3, parts=parts, alpha=alpha)[0].params
+        far.append(sum(norm(params[name] - plain[name]) for name in plain))
+    assert far[1] < 0.2 * far[0] + 1e-12
+    assert far[2] < 0.2 * far[1] + 1e-12
+
+
 @for_all(losses=quadratics, form=st.sampled_from(FORMS[1:]))
 @pytest.mark.refuted
 def test_f4_the_papers_forms_do_not(losses: Losses, form: str) -> None:
@@ -272,6 +287,51 @@ def test_f6_the_stored_gradients_cancel(losses: Losses, alpha: float, eta: float
         assert_close(found, expected)
 
 
+# --- F7: what proposition 1 says, and what it presupposes ---
+
+
+@for_all(losses=quadratics, alpha=alphas, form=st.sampled_from(FORMS))
+def test_f7_the_mean_gradient_vanishes(losses: Losses, alpha: float, form: str) -> None:
+    """F7 With exact steps the gradients met, grad l_t(W_{t+1}), sum up to what W_bar moved and the ends: so their mean
+    tends to 0 wherever W_bar stays bounded. It is their mean along the path, not at one point."""
+    config = fptt.Config(form=form, alpha=alpha)  # type: ignore[arg-type]
+    seen = path(losses, config, exactly(losses, config), 8)
+    met = [losses.gradient(t, W) for t, (W, _) in enumerate(seen[1:])]
+    moved = seen[-1][1]["W_bar"] - seen[0][1]["W_bar"]
+    if form == "algorithm2":  # 1/4 of the last gradient is still to be taken away
+        assert_close(np.sum(met, axis=0) * 3 / 4, -alpha * moved - met[-1] / 4)
+    else:
+        assert_close(np.sum(met, axis=0), -2 * alpha * moved - met[-1])
+
+
+@for_all(seed=st.integers(0, 2**20), alpha=alphas, form=st.sampled_from(FORMS))
+def test_f7_to_rest_takes_more(seed: int, alpha: float, form: str) -> None:
+    """F7 Where W has rested, an exact step moves it by (s g_t - s g_{t-1} / 2 - g_{t+1}) / alpha, s = 1 (Eq. 6 and
+    running) or 1/2 (Algorithm 2): to stay, successive gradients must follow that recursion, which dies out. Proposition
+    1 presupposes a point where each part's own gradient vanishes; that their mean does is not enough."""
+    config = fptt.Config(form=form, alpha=alpha)  # type: ignore[arg-type]
+    share, memory = (0.5 if form == "algorithm2" else 1.0), "lambda" if form == "running" else "last_grad"
+    before, now, other = np.random.default_rng(seed).standard_normal((3, 3))
+
+    def exact(kept: dict[str, Params], g: Array) -> Array:
+        """The minimum of <g, W> + R."""
+        return -fptt.regularised(config, kept, {"W": np.zeros(3)}, {"W": g})["W"] / alpha
+
+    # As if W had rested at 0: such a W_bar that the exact step on <now, W> leads there again.
+    kept = {"W_bar": {"W": (now - share * before) / alpha}, memory: {"W": before}}
+    for _ in range(40):
+        W = exact(kept, now)
+        assert norm(W) <= 1e-8 * (norm(now) + norm(before)) / alpha + 1e-12
+        if form == "running":
+            kept = fptt.running(config, kept, {"W": W})
+        else:
+            kept = fptt.averaged(config, kept, {"W": W}, {"W": now})
+        follows = share * now - share / 2 * before
+        assert norm(exact(kept, other) - (follows - other) / alpha) <= 1e-8 * norm(other) / alpha
+        before, now = now, follows
+    assert norm(now) < 1e-4
+
+
 # --- F8, F9, F10: where it comes to rest ---
 
 
@@ -316,13 +376,55 @@ def test_f10_fixed_points(losses: Losses, alpha: float, eta: float, which: str) 
 # --- F13, F14: the edges ---
 
 
+@for_all(net=sequences, parts=st.integers(2, 4), weight=st.sampled_from(["none", "linear"]))
+def test_f11_all_parts_at_once_are_the_auxiliary_losses(net: Net, parts: int, weight: str) -> None:
+    """F11 The part losses at one W, in one graph, are BPTT with auxiliary losses: its gradient is that of their sum.
+    With one part it is BPTT."""
+    net = replace(net, loss_at="last", T=max(net.T, 4))
+    whole = net.model.initial_state(net.params, net.B)
+    with Tape() as tape:
+        w = tape.watch(net.params)
+        h = net.model.unroll(w, net.batch.x, whole)
+        ends = [(span, net.model.score(w, h[span.last - 1], net.batch.y)) for span in spans(net.T, parts)]
+        total = sum(l * (span.b if weight == "linear" else 1.0) for span, l in ends[1:])
+        total = total + ends[0][1] * (ends[0][0].b if weight == "linear" else 1.0)
+    g = tape.gradient(total, w)
+    options: dict[str, Any] = {"parts": parts, "part_weight": weight, "divergence": "none"}
+    config = bptt.Config(**options)
+    state = bptt.init(config, net.model, net.params, np.random.default_rng(0))
+    _, info = bptt.step(config, net.model, state, net.batch, np.random.default_rng(0))
+    assert_close(info.loss, total.value)
+    for name in g:
+        assert_close(info.grads[name], g[name])
+    _, standing, _ = taken(net, lr=0.0, alpha=0.0, **options)
+    assert_close(np.sum(standing.arrays["part_losses"]), total.value)
+    assert_close(ends[-1][1].value, taken(net, parts=1)[1].loss)
+
+
+@for_all(losses=quadratics, fresh=st.booleans())
+def test_f12_debias(losses: Losses, fresh: bool) -> None:
+    """F12 The option debias: at W = W_bar a step goes along mu; and where mu is the mean of the parts' gradients at
+    W_bar, the mean over parts of the corrected gradients is the mean of their gradients at W."""
+    config, W_bar = fptt.Config(form="debias"), losses.start
+    W = W_bar if fresh else losses.a[0]
+    at_bar = [losses.gradient(t, W_bar) for t in range(losses.count)]
+    mu = np.mean(at_bar, axis=0)
+    steps = []
+    for t, g_bar in enumerate(at_bar):
+        kept = {"W_bar": {"W": W_bar}, "mu": {"W": mu}, "lambda": {"W": g_bar}}
+        steps.append(fptt.regularised(config, kept, {"W": W}, {"W": losses.gradient(t, W)})["W"])
+        if fresh:
+            assert_close(steps[-1], mu)
+    assert_close(np.mean(steps, axis=0), np.mean([losses.gradient(t, W) for t in range(losses.count)], axis=0))
+
+
 @for_all(net=sequences, form=forms, parts=st.integers(1, 4))
 def test_f13_no_regulariser_is_one_plain_step_a_part(net: Net, form: str, parts: int) -> None:
     """F13 alpha = 0 turns the regulariser off: one plain step a part, the state carried on, whatever the form."""
     parts = min(parts, net.T)
     after, info, _ = taken(net, alpha=0.0, form=form, parts=parts)
     params, h = net.params, net.model.initial_state(net.params, net.B)
-    for (first, last), told in zip(fptt.parts(net.T, parts), info.arrays["part_losses"], strict=True):
+    for (first, last, *_), told in zip(spans(net.T, parts), info.arrays["part_losses"], strict=True):
         y = net.batch.y[first:last] if net.model.loss_at == "every" else net.batch.y
         with Tape() as tape:
             w = tape.watch(params)
@@ -339,7 +441,8 @@ def test_f13_no_regulariser_is_one_plain_step_a_part(net: Net, form: str, parts:
 def test_f13_parts(T: int, K: int) -> None:
     """F13 K parts of floor(T/K) steps and one more with what remains: every step once, in order."""
     K = min(K, T)
-    spans = fptt.parts(T, K)
-    assert_array_equal([t for first, last in spans for t in range(first, last)], np.arange(T))
-    assert {last - first for first, last in spans[:K]} == {T // K}
-    assert len(spans) == K + (T % K > 0)
+    found = spans(T, K)
+    assert_array_equal([t for span in found for t in range(span.first, span.last)], np.arange(T))
+    assert {span.last - span.first for span in found[:K]} == {T // K}
+    assert len(found) == K + (T % K > 0)
+    assert found[-1].b == 1.0
