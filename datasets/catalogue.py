@@ -26,6 +26,8 @@ class File:
     """Where it can be had, the best place first; empty: it comes out of the archive, or cannot be fetched."""
     member: str = ""
     """Its path in the archive, if it comes out of one."""
+    elsewhere: tuple[str, ...] = ()
+    """Where else it may lie in the folder of data: tasks look there too."""
 
     @property
     def name(self) -> str:
@@ -78,7 +80,10 @@ def _mnist(name: str, size: int, sha256: str) -> File:
 
 
 def _cifar(name: str, sha256: str) -> File:
-    return File(f"cifar10/{name}", 30_730_000, f"sha256:{sha256}", member=f"cifar-10-batches-bin/{name}")
+    member = f"cifar-10-batches-bin/{name}"
+    # Who unpacks the archive by hand, where it lies, gets its folder.
+    places = (f"cifar10/{member}",)
+    return File(f"cifar10/{name}", 30_730_000, f"sha256:{sha256}", member=member, elsewhere=places)
 
 
 _PTB = DataSet(

@@ -107,6 +107,9 @@ def _advice(item: DataSet, finding: verify.Finding) -> str:
         return "no published checksum"
     if finding.state == "ok":
         return finding.detail
+    if finding.state == "other":
+        way = "use the published one" if item.by_hand else f"run `python cli.py data fetch {item.name}`"
+        return f"whole, but not the published file ({finding.detail}): say so with any result, or {way}"
     way = "put the right file there" if item.by_hand else f"run `python cli.py data fetch {item.name}`"
     return f"{finding.detail}: {way}" if finding.state == "damaged" else way
 
