@@ -57,12 +57,15 @@ class DataSet:
 
 
 def find(name: str) -> DataSet:
-    """The data set of a name.
+    """The data set of a name, or the one that the task of that name reads.
 
     Raises:
         InputError: for an unknown name; says what is close, or what there is.
     """
     if name not in SETS:
+        for item in SETS.values():
+            if name in item.tasks:
+                return item
         close = get_close_matches(name, SETS)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(SETS)}"
         raise InputError(f"unknown data set {name!r}: {hint}")

@@ -27,7 +27,7 @@ def data(action: Action, names: Sequence[str], folder: Path | None, as_json: boo
 
     Args:
         action: which of the three.
-        names: of the data sets; none: all of them, but for fetching.
+        names: of the data sets, or of tasks that read them; none: all of them, but for fetching.
         folder: of the data; None: in the user's cache folder.
         as_json: print one JSON object in place of the lines.
 
@@ -37,7 +37,7 @@ def data(action: Action, names: Sequence[str], folder: Path | None, as_json: boo
     Raises:
         InputError: for an unknown name, or as `datasets.fetch.fetch`.
     """
-    sets = [catalogue.find(name) for name in dict.fromkeys(names)]
+    sets = list(dict.fromkeys(catalogue.find(name) for name in names))
     if action == "fetch":
         if not sets:
             raise InputError(f"name what to fetch: there are {', '.join(catalogue.SETS)}")

@@ -96,6 +96,7 @@ def test_a_set_is_listed_fetched_and_verified(run: Any, tmp_path: Path) -> None:
     assert err.splitlines()[-1].startswith("file.bin  0.3 of 0.3 MB")
     assert path.read_bytes() == CONTENT
     assert run("fetch", "good") == (0, f"there  {path}\n", "")
+    assert run("fetch", "mnist-pixels", "good") == (0, f"there  {path}\n", "")  # a task that reads it
 
     code, out, _ = run("list", "good")
     assert "good  present" in out

@@ -694,6 +694,13 @@ def test_the_catalogue_is_sound() -> None:
         catalogue.find("wikitext2")
 
 
+def test_a_data_set_is_found_by_its_name_or_that_of_a_task_that_reads_it() -> None:
+    for name, item in catalogue.SETS.items():
+        assert {id(catalogue.find(each)) for each in (name, *item.tasks)} == {id(item)}
+    tasks = [task for item in catalogue.SETS.values() for task in item.tasks]
+    assert len(set(tasks)) == len(tasks)  # no name means two sets
+
+
 def test_the_files_of_mnist_are_those_that_are_read() -> None:
     assert {file.name for file in catalogue.find("mnist").files} == set(idx.PUBLISHED)
     assert all(file.urls[0].startswith(f"{idx.SOURCE}/") for file in catalogue.find("mnist").files)
