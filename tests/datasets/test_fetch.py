@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets import catalogue, fetch, idx, verify
+from datasets import catalogue, fetch, idx, registry, verify
 from datasets.catalogue import DataSet, File
 from minigrad.errors import InputError
 
@@ -699,6 +699,7 @@ def test_a_data_set_is_found_by_its_name_or_that_of_a_task_that_reads_it() -> No
         assert {id(catalogue.find(each)) for each in (name, *item.tasks)} == {id(item)}
     tasks = [task for item in catalogue.SETS.values() for task in item.tasks]
     assert len(set(tasks)) == len(tasks)  # no name means two sets
+    assert set(tasks) <= set(registry.names())
 
 
 def test_the_files_of_mnist_are_those_that_are_read() -> None:
