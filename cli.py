@@ -144,7 +144,7 @@ def data(
     Args:
         action: list: what there is, and what of it is here; fetch: download and check; verify: compare checksums (exit
             code 1 if a file is damaged).
-        names: Data sets, such as wikitext-2 mnist; none: all of them (fetch needs a name).
+        names: Data sets, such as wikitext-2 mnist, or tasks that read them; none: all of them (fetch needs a name).
         data_dir: Folder of downloaded data; None: the user's cache folder.
         json: Print nothing but one JSON object, on one line, on standard output.
     """

@@ -26,6 +26,8 @@ class File:
     """Where it can be had, the best place first; empty: it comes out of the archive, or cannot be fetched."""
     member: str = ""
     """Its path in the archive, if it comes out of one."""
+    elsewhere: tuple[str, ...] = ()
+    """Where else it may lie in the folder of data: tasks look there too."""
 
     @property
     def name(self) -> str:
@@ -55,12 +57,15 @@ class DataSet:
 
 
 def find(name: str) -> DataSet:
-    """The data set of a name.
+    """The data set of a name, or the one that the task of that name reads.
 
     Raises:
         InputError: for an unknown name; says what is close, or what there is.
     """
     if name not in SETS:
+        for item in SETS.values():
+            if name in item.tasks:
+                return item
         close = get_close_matches(name, SETS)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(SETS)}"
         raise InputError(f"unknown data set {name!r}: {hint}")
@@ -78,7 +83,10 @@ def _mnist(name: str, size: int, sha256: str) -> File:
 
 
 def _cifar(name: str, sha256: str) -> File:
-    return File(f"cifar10/{name}", 30_730_000, f"sha256:{sha256}", member=f"cifar-10-batches-bin/{name}")
+    member = f"cifar-10-batches-bin/{name}"
+    # Who unpacks the archive by hand, where it lies, gets its folder.
+    places = (f"cifar10/{member}",)
+    return File(f"cifar10/{name}", 30_730_000, f"sha256:{sha256}", member=member, elsewhere=places)
 
 
 _PTB = DataSet(

@@ -39,6 +39,9 @@ from minigrad.errors import InputError
 TIMEOUT = 30.0
 """Seconds without an answer after which a connection counts as broken."""
 
+WANTED = ("absent", "damaged", "other")
+"""States of a file that is fetched."""
+
 
 class Display(Protocol):
     """Who is told how it goes."""
@@ -69,8 +72,8 @@ class _Broken(Exception):
 def fetch(item: DataSet, folder: Path, display: Display) -> list[Fetched]:
     """Have all files of a data set in a folder, whole; those that are there already are checked and kept.
 
-    A damaged file is put aside as NAME.damaged once there is another. An archive that somebody put into the folder is
-    unpacked and kept.
+    A damaged file is put aside as NAME.damaged, one that is not what was published as NAME.other, once there is the
+    right one. An archive that somebody put into the folder is unpacked and kept.
 
     Args:
         item: what to fetch.
@@ -81,7 +84,7 @@ def fetch(item: DataSet, folder: Path, display: Display) -> list[Fetched]:
         InputError: if the licence forbids it, no place gives the file, or the folder cannot be written or has no room.
     """
     before = {file: verify.verify(file, folder) for file in item.files}
-    wanted = [file for file, finding in before.items() if finding.state in ("absent", "damaged")]
+    wanted = [file for file, finding in before.items() if finding.state in WANTED]
     if wanted and item.by_hand:
         lacking = ", ".join(f"{before[file].state}: {file.name}" for file in wanted)
         raise InputError(f"{item.name}: {item.by_hand} into {(folder / wanted[0].path).parent} ({lacking})")
@@ -132,7 +135,7 @@ def _fetch_packed(item: DataSet, archive: File, folder: Path, display: Display) 
 
 
 def _is_wanted(file: File, folder: Path) -> bool:
-    return verify.verify(file, folder).state in ("absent", "damaged")
+    return verify.verify(file, folder).state in WANTED
 
 
 # --- downloading ---
@@ -350,12 +353,14 @@ def _part_of(path: Path) -> Path:
 
 
 def _put_aside(file: File, folder: Path, display: Display) -> None:
-    """Give what lies where a file belongs, and is damaged, another name."""
-    path = verify.locate(file, folder)
-    if path is not None:
-        aside = path.with_name(f"{path.name}.damaged")
+    """Give what lies where a file belongs, and is damaged or another one, another name."""
+    finding = verify.verify(file, folder)
+    if finding.state != "absent":
+        path, kind = finding.path, "other" if finding.state == "other" else "damaged"
+        aside = path.with_name(f"{path.name}.{kind}")
         path.replace(aside)
-        display.note(f"{path.name} was damaged: it is called {aside.name} now")
+        told = "not what was published" if kind == "other" else "damaged"
+        display.note(f"{path.name} was {told}: it is called {aside.name} now")
 
 
 def _remember(path: Path, digits: str, display: Display) -> None:

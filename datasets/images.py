@@ -1,15 +1,17 @@
-"""Images fed one pixel a time step, to be named after the last one: 8x8 digits, MNIST, MNIST in a permuted order.
+"""Images fed one pixel a time step, to be named after the last one: 8x8 digits, MNIST, also permuted, CIFAR-10.
 
-Legend of shapes: T pixels of an image, which are the time steps, B sequences side by side, N images of a split.
+Legend of shapes: T pixels of an image, which are the time steps, D numbers of a pixel (1, or 3 for its red, green and
+blue), B sequences side by side, N images of a split.
 
-The training file gives the splits `train` and `valid`: its last part is held out from training, unless the option
-`valid` is `test`. Batches of `train` go through it epoch after epoch, each in an order of its own that follows from the
-seed and the number of the epoch alone; a batch may begin in one epoch and end in the next. Batches of `valid` and
-`test` go through the images in the order of the file and begin anew after the last one.
+The training file (or files, one after the other) gives the splits `train` and `valid`: its last part is held out from
+training, unless the option `valid` is `test`. Batches of `train` go through it epoch after epoch, each in an order of
+its own that follows from the seed and the number of the epoch alone; a batch may begin in one epoch and end in the
+next. Batches of `valid` and `test` go through the images in the order of the file and begin anew after the last one.
 
 Source: Le, Jaitly & Hinton 2015, A simple way to initialize recurrent networks of rectified linear units (the task and
 the permuted one); Manchev & Spratling 2020, section 3.3, and their released code (`scale` unit, `shuffle` false,
-`valid` test, a random `train_size` of 10,000); Kag & Saligrama 2021, released code (`scale` standard).
+`valid` test, a random `train_size` of 10,000); Kag & Saligrama 2021, released code (`scale` standard, and CIFAR-10 by
+pixels of three colours).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from datasets import idx
+from datasets import cifar, idx
 from datasets.common import Ids, check_batch, classification_scores, floating
 from datasets.folders import data_folder
 from datasets.idx import Bytes
@@ -43,7 +45,7 @@ class Images(NamedTuple):
     """Images with their classes, read only."""
 
     pixels: Bytes
-    """[N, T]."""
+    """[N, D T]: all pixels of the first colour, then those of the next."""
     labels: Ids
     """[N], 0..9."""
 
@@ -61,19 +63,21 @@ class Files(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels(ABC):
-    """What the tasks of this family share; inputs [T, B, 1], y ids [B] in 0..9."""
+    """What the tasks of this family share; inputs [T, B, D], y ids [B] in 0..9."""
 
     train_size: int | None = None
     """Train on so many images, drawn at random by the seed (None: on all)."""
     shuffle: bool = True
     """Whether every epoch has an order of its own, or that of the file (as in the released code)."""
     valid: Literal["held-out", "test"] = "held-out"
-    """What checks look at: `held-out`, the last part of the training file, which is not trained on then, or `test`, the
-    test images (as in the released code: the published accuracies are maxima over these checks)."""
+    """What checks look at: `held-out`, the last part of the training images, which is not trained on then, or `test`,
+    the test images (as in the released code: the published accuracies are maxima over these checks)."""
     scale: Literal["unit", "standard"] = "unit"
-    """Inputs: `unit`, from 0 to 1, or `standard`, mean 0 and variance 1 over the training images."""
+    """Inputs: `unit`, from 0 to 1, or `standard`, these less the task's `mean` and over its `std`: then the training
+    images of digits and MNIST have mean 0 and variance 1, and CIFAR-10 goes from -1 to 1 (as in the released code)."""
 
     input_size: ClassVar[int] = 1
+    """D."""
     output_size: ClassVar[int] = CLASSES
     tokens: ClassVar[bool] = False
     loss: ClassVar[Literal["softmax", "mse"]] = "softmax"
@@ -88,11 +92,11 @@ class Pixels(ABC):
     brightest: ClassVar[int]
     """The largest value of a pixel."""
     mean: ClassVar[float]
-    """Of a pixel of the training images, from 0 to 1."""
+    """What the scale `standard` takes from every number of a pixel, which is from 0 to 1."""
     std: ClassVar[float]
-    """Standard deviation around it."""
+    """What it then divides by."""
     parts: ClassVar[int]
-    """One part in so many of the training file can be held out."""
+    """One part in so many of the training images can be held out."""
     commonest: ClassVar[float]
     """Fraction of the test images that belong to the most frequent class."""
 
@@ -112,7 +116,7 @@ class Pixels(ABC):
         """All images, read once in a process."""
 
     def in_order(self, pixels: Bytes) -> Bytes:
-        """The pixels of images [B, T] in the order in which they are fed."""
+        """The pixels of images [B, D T] in the order in which they are fed."""
         return pixels
 
     @property
@@ -134,7 +138,7 @@ class Pixels(ABC):
         return self.train_size
 
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
-        """See `datasets.task.Task.batch`; x [T, B, 1], y ids [B].
+        """See `datasets.task.Task.batch`; x [T, B, D], y ids [B].
 
         Raises:
             InputError: if there can be no such batch, or as `size_of`.
@@ -142,7 +146,8 @@ class Pixels(ABC):
         check_batch(split, index, size)
         images, rows = self._images(split), self._rows(seed, split, index * size, size)
         values = self._values(dtype)[self.in_order(images.pixels[rows])]
-        return Batch(np.ascontiguousarray(values.T)[..., None], images.labels[rows], index=index)
+        by_colour = values.reshape(size, self.input_size, self.length)
+        return Batch(np.ascontiguousarray(by_colour.transpose(2, 0, 1)), images.labels[rows], index=index)
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of images whose largest output [B, 10] is not at y [B]."""
@@ -232,7 +237,42 @@ class PermutedMnist(Mnist):
         return pixels[:, permutation()]
 
 
-TASKS: dict[str, Callable[..., Task]] = {kind.name: kind for kind in (Digits, Mnist, PermutedMnist)}
+@dataclass(frozen=True, kw_only=True)
+class Cifar(Pixels):
+    """CIFAR-10, colour images of 32x32 pixels, one pixel (red, green, blue) a step, row by row.
+
+    The last tenth of the training images can be held out, 5,000 of 50,000; there are 10,000 test images, 1,000 of each
+    of the ten classes. The files of the binary version are looked for under the names they are published by, bare or
+    gzipped, in the folder `cifar10` of `data_dir` and in its folder `cifar-10-batches-bin`, as the archive unpacks.
+    """
+
+    train_files: int = len(cifar.TRAIN)
+    """Read so many of the five training files, the first ones, 10,000 images each: for those who have no more. What is
+    held out is the last part of what is read."""
+    data_dir: Path | None = None
+    """Folder of downloaded data; None: the user's cache folder."""
+
+    name: ClassVar[str] = "cifar-pixels"
+    length: ClassVar[int] = cifar.PIXELS
+    input_size: ClassVar[int] = cifar.CHANNELS
+    brightest: ClassVar[int] = 255
+    mean: ClassVar[float] = 0.5
+    std: ClassVar[float] = 0.5
+    parts: ClassVar[int] = 10
+    commonest: ClassVar[float] = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count, most = self.train_files, len(cifar.TRAIN)
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= most:
+            raise InputError(f"train_files must be a whole number from 1 to {most}, got {count!r}")
+
+    def files(self) -> Files:
+        """See `Pixels.files`."""
+        return _cifar(data_folder(self.data_dir), self.train_files)
+
+
+TASKS: dict[str, Callable[..., Task]] = {kind.name: kind for kind in (Digits, Mnist, PermutedMnist, Cifar)}
 """The tasks of this family by their names on the command line."""
 
 
@@ -300,6 +340,28 @@ def _read(folder: Path, half: str) -> Images:
     if labels.max() >= CLASSES:
         raise idx.damaged(label_file, f"it holds the label {labels.max()}, the largest possible is 9")
     return Images(images.reshape(len(images), -1), _frozen(labels.astype(np.int64)))
+
+
+@lru_cache(maxsize=1)  # 185 MB
+def _cifar(folder: Path, train_files: int) -> Files:
+    """The files of a folder of data; as `_mnist` about errors."""
+    train, test = cifar.find(folder, train_files)
+    return Files(_recorded(train), _recorded([test]))
+
+
+def _recorded(paths: list[Path]) -> Images:
+    """The images of some files, one after the other.
+
+    Raises:
+        InputError: if a file is damaged.
+    """
+    count = cifar.IMAGES
+    pixels = np.empty((len(paths) * count, cifar.RECORD - 1), np.uint8)
+    labels = np.empty(len(pixels), np.int64)
+    for n, path in enumerate(paths):
+        records, rows = cifar.read(path), slice(n * count, (n + 1) * count)
+        labels[rows], pixels[rows] = records[:, 0], records[:, 1:]
+    return Images(_frozen(pixels), _frozen(labels))
 
 
 def _frozen(array: A) -> A:

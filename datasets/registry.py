@@ -25,6 +25,7 @@ _HOMES = {
     "digits-pixels": "images",
     "mnist-pixels": "images",
     "mnist-permuted": "images",
+    "cifar-pixels": "images",
     "ptb-word": "text",
     "ptb-300": "text",
     "ptb-char": "text",

@@ -1,7 +1,9 @@
 """Whether data lie where they belong, whole: by their sizes at a glance, by their checksums in full.
 
 A file may lie gzipped though it is published bare, or bare though it is published gzipped. The first is known by its
-content, the second by nothing.
+content, the second by nothing. Where the first holds other content than was published, gzip's own checksum tells
+whether it broke or somebody packed something else, such as a copy that was made anew: that is no damage, and never
+counts as the published file.
 
 The checksum of a file that came without a published one is kept beside it, in NAME.sha256, as `sha256sum` writes it.
 """
@@ -17,8 +19,9 @@ from typing import Literal
 from datasets.catalogue import DataSet, File
 from datasets.storage import checksum, replacing
 
-State = Literal["ok", "damaged", "absent", "unpublished"]
-"""`unpublished`: it is there, but nothing is known that it could be compared with."""
+State = Literal["ok", "other", "damaged", "absent", "unpublished"]
+"""`other`: it is whole and of the right size, but not what was published. `unpublished`: it is there, but nothing is
+known that it could be compared with."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Finding:
     """The file, or where it belongs."""
     state: State
     detail: str = ""
-    """What is wrong with a damaged one; what another one was compared with."""
+    """What is wrong with a damaged one, or else what it was compared with, and how that ended."""
 
 
 def glance(file: File, folder: Path) -> Finding:
@@ -56,21 +59,29 @@ def verify(file: File, folder: Path) -> Finding:
         if not wanted:
             return Finding(path, "unpublished")
         kind, _, digits = wanted.partition(":")
-        found = _checksum(path, kind, unpack=path.name == f"{file.name}.gz")
+        is_packed = path.name == f"{file.name}.gz"
+        found, size = _checksum(path, kind, is_packed)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         return Finding(path, "damaged", f"it cannot be unpacked: {error}")
     except OSError as error:
         return Finding(path, "damaged", f"it cannot be read: {error.strerror}")
-    if found != digits:
-        return Finding(path, "damaged", f"its {kind} is {found}, {source} is {digits}")
-    return Finding(path, "ok", f"{source} {kind}")
+    if found == digits:
+        return Finding(path, "ok", f"{source} {kind}")
+    if is_packed and file.size not in (None, size):
+        return Finding(path, "damaged", f"it unpacks to {size:,} bytes, published are {file.size:,}")
+    # It did unpack, so that it is what somebody packed.
+    state: State = "other" if is_packed and source == "published" else "damaged"
+    return Finding(path, state, f"its {kind} is {found}, {source} is {digits}")
 
 
 def locate(file: File, folder: Path) -> Path | None:
     """Where a file lies, gzipped or bare; None if nowhere."""
-    path = folder / file.path
-    other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
-    return next((place for place in (path, other) if place.exists()), None)
+    for path in (folder / file.path, *(folder / place for place in file.elsewhere)):
+        other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
+        for place in (path, other):
+            if place.exists():
+                return place
+    return None
 
 
 def present(item: DataSet, folder: Path) -> str:
@@ -101,6 +112,7 @@ def _pin(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _checksum(path: Path, kind: str, unpack: bool) -> str:
+def _checksum(path: Path, kind: str, unpack: bool) -> tuple[str, int]:
+    """The checksum of a file, or of what it unpacks to, and how many bytes that are."""
     with gzip.open(path) if unpack else path.open("rb") as file:
-        return checksum(file, kind)
+        return checksum(file, kind), file.tell()

@@ -27,7 +27,7 @@ def data(action: Action, names: Sequence[str], folder: Path | None, as_json: boo
 
     Args:
         action: which of the three.
-        names: of the data sets; none: all of them, but for fetching.
+        names: of the data sets, or of tasks that read them; none: all of them, but for fetching.
         folder: of the data; None: in the user's cache folder.
         as_json: print one JSON object in place of the lines.
 
@@ -37,7 +37,7 @@ def data(action: Action, names: Sequence[str], folder: Path | None, as_json: boo
     Raises:
         InputError: for an unknown name, or as `datasets.fetch.fetch`.
     """
-    sets = [catalogue.find(name) for name in dict.fromkeys(names)]
+    sets = list(dict.fromkeys(catalogue.find(name) for name in names))
     if action == "fetch":
         if not sets:
             raise InputError(f"name what to fetch: there are {', '.join(catalogue.SETS)}")
@@ -107,6 +107,9 @@ def _advice(item: DataSet, finding: verify.Finding) -> str:
         return "no published checksum"
     if finding.state == "ok":
         return finding.detail
+    if finding.state == "other":
+        way = "use the published one" if item.by_hand else f"run `python cli.py data fetch {item.name}`"
+        return f"whole, but not the published file ({finding.detail}): say so with any result, or {way}"
     way = "put the right file there" if item.by_hand else f"run `python cli.py data fetch {item.name}`"
     return f"{finding.detail}: {way}" if finding.state == "damaged" else way
 

@@ -242,6 +242,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         "digits-pixels": 64,
         "mnist-pixels": 784,
         "mnist-permuted": 784,
+        "cifar-pixels": 1024,
         "ptb-word": 20,
         "ptb-300": 300,
         "ptb-char": 75,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -95,6 +96,7 @@ def test_a_set_is_listed_fetched_and_verified(run: Any, tmp_path: Path) -> None:
     assert err.splitlines()[-1].startswith("file.bin  0.3 of 0.3 MB")
     assert path.read_bytes() == CONTENT
     assert run("fetch", "good") == (0, f"there  {path}\n", "")
+    assert run("fetch", "mnist-pixels", "good") == (0, f"there  {path}\n", "")  # a task that reads it
 
     code, out, _ = run("list", "good")
     assert "good  present" in out
@@ -121,6 +123,27 @@ def test_a_damaged_file_is_exit_code_1_and_fetching_mends_it(run: Any, tmp_path:
     assert code == 0
     assert "file.bin was damaged: it is called file.bin.damaged now" in err
     assert run("verify", "good")[0] == 0
+
+
+def test_another_file_than_the_published_one_is_called_so(run: Any, tmp_path: Path) -> None:
+    found, wanted = (hashlib.sha256(content).hexdigest() for content in (CONTENT[::-1], CONTENT))
+    lines = {}
+    for name in ("good", "closed"):
+        path = tmp_path / "data" / name / "file.bin.gz"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(gzip.compress(CONTENT[::-1]))
+        code, out, _ = run("verify", name)
+        assert code == 0  # nothing is broken
+        detail = f"whole, but not the published file (its sha256 is {found}, published is {wanted})"
+        assert out.startswith(f"other    {path}  {detail}: say so with any result, or ")
+        lines[name] = out
+    assert lines["good"].endswith("or run `python cli.py data fetch good`\n")
+    assert lines["closed"].endswith("or use the published one\n")
+    assert json.loads(run("verify", "good", "--json")[1])["sound"] is True
+    code, _, err = run("fetch", "good")
+    assert code == 0
+    assert "file.bin.gz was not what was published: it is called file.bin.gz.other now" in err
+    assert run("verify", "good")[1].startswith("ok")
 
 
 def test_json_is_one_object(run: Any, tmp_path: Path) -> None:

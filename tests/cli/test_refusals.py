@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.experiments import blank
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ["--length", "10", "--hidden", "8", "--max-iterations", "40", "--validate-size", "100", "--runs-dir", "runs"]
@@ -49,12 +52,43 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
             ["train", "bptt", "--task", "mnist-pixels", "--data-dir", "nowhere"],
             ["nowhere/mnist/train-images", "https:"],
         ),
+        (
+            ["train", "bptt", "--task", "cifar-pixels", "--data-dir", "nowhere"],
+            ["nowhere/cifar10/data_batch_1.bin", "data fetch cifar10"],
+        ),
+        (["train", "bptt", "--task", "cifar-pixels", "--task-options", "train_files", "9"], ["from 1 to 5, got 9"]),
         (["train", "bptt", "--cell", "gru", "--init", "identity"], ["init identity is for the srn cell"]),
     ],
 )
 def test_command_lines(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
     refused(cli(tmp_path, *arguments, NUMBA_CACHE_DIR=str(tmp_path / "cache")), *words)
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_damaged_images(tmp_path: Path) -> None:
+    """Files that break off, hold images of another size or name a class that is none."""
+    images, labels = (tmp_path / "mnist" / f"train-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
+    batch, test = (tmp_path / "cifar10" / f"{name}_batch{n}.bin" for name, n in (("data", "_1"), ("test", "")))
+    one = struct.pack(">4I", 0x803, 1, 28, 28) + bytes(784)
+    eleven = struct.pack(">2I", 0x801, 1) + b"\x0b"
+    cases = [
+        ("mnist", {images: one[:-1]}, "ends too early"),
+        ("mnist", {images: struct.pack(">4I", 0x803, 1, 32, 32) + bytes(1024)}, "images of 32 x 32 pixels, not 28"),
+        ("mnist", {images: one, labels: eleven}, "holds the label 11"),
+        ("cifar", {batch: bytes(30_729_999)}, "it has 30,729,999 bytes, no whole number of images"),
+        ("cifar", {batch: bytes(3_073)}, "its number of images is 1, not 10,000"),
+        ("cifar", {batch: b"\xff" * 30_730_000}, "image 1 of 10,000 has the label 255"),
+    ]
+    blank.mnist(tmp_path, 1, 1)
+    batch.parent.mkdir()
+    test.write_bytes(b"")
+    for name, files, words in cases:
+        for path, content in files.items():
+            path.write_bytes(content)
+        options = ["--task-options", "train_files", "1"] if name == "cifar" else []
+        command = ["train", "bptt", "--task", f"{name}-pixels", *options, "--data-dir", str(tmp_path)]
+        refused(cli(tmp_path, *command, NUMBA_CACHE_DIR=str(tmp_path / "cache")), words, str(list(files)[-1]))
+        assert not (tmp_path / "runs").exists()
 
 
 def test_refusals_come_before_kernels_compile(tmp_path: Path) -> None:

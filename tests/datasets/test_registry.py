@@ -19,6 +19,7 @@ LENGTHS = {
     "digits-pixels": 64,
     "mnist-pixels": 784,
     "mnist-permuted": 784,
+    "cifar-pixels": 1024,
     "ptb-word": 20,
     "ptb-300": 300,
     "ptb-char": 75,
@@ -78,6 +79,7 @@ def test_an_unknown_name_is_met_with_what_is_close() -> None:
         ("digits-pixels", {"train_size": "100", "shuffle": "false"}, {"train_size": 100, "shuffle": False}),
         ("digits-pixels", {"train_size": "none", "scale": "standard"}, {"train_size": None, "scale": "standard"}),
         ("mnist-pixels", {"valid": "test", "shuffle": "true"}, {"valid": "test", "shuffle": True}),
+        ("cifar-pixels", {"train_files": "1", "valid": "test"}, {"train_files": 1, "valid": "test"}),
         ("ptb-word", {"layout": "blocks"}, {"layout": "blocks"}),
         ("wikitext-2", {"skip_blank": "true"}, {"skip_blank": True}),
         ("sample-char", {"characters": "5000"}, {"characters": 5000}),
@@ -111,6 +113,12 @@ def test_words_are_read_in_the_type_of_the_option(name: str, words: dict[str, st
         ("sample-char", {"characters": "few"}, "characters must be a whole number, got 'few'"),
         ("sample-char", {"characters": "9"}, "characters must be a whole number and at least 10, got 9"),
         ("digits-pixels", {"scale": "255"}, "scale must be unit or standard, got '255'"),
+        ("cifar-pixels", {"scale": "rgb"}, "scale must be unit or standard, got 'rgb'"),
+        ("cifar-pixels", {"train_files": "all"}, "train_files must be a whole number, got 'all'"),
+        ("cifar-pixels", {"train_files": "0"}, "train_files must be a whole number from 1 to 5, got 0"),
+        ("cifar-pixels", {"train_files": 6}, "train_files must be a whole number from 1 to 5, got 6"),
+        ("cifar-pixels", {"train_files": True}, "train_files must be a whole number from 1 to 5, got True"),
+        ("mnist-pixels", {"train_files": "1"}, "no option train_files: did you mean train_size"),
     ],
 )
 def test_impossible_options_are_refused_in_one_line(name: str, options: dict[str, Any], words: str) -> None:

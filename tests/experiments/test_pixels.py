@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from datasets import cifar
 from experiments import build, loop
 from experiments.evaluate import evaluate
 from experiments.result import Result
@@ -48,6 +50,25 @@ def test_methods_train_on_images(tmp_path: Path, method: str, changes: dict[str,
     checked = 597 if changes.get("task_options", {}).get("valid") == "test" else 200
     for error in (e for e in errors if e is not None):
         assert error * checked == pytest.approx(round(error * checked))
+
+
+@pytest.mark.parametrize("method", ["bptt", "tptt", "fptt"])
+def test_methods_train_on_images_of_three_colours(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is black on the left and red, green or blue on the right."""
+    monkeypatch.setattr(cifar, "IMAGES", 20)
+    images = np.zeros((20, 3, 32, 32), np.uint8)
+    labels = np.arange(20) % 3
+    images[np.arange(20), labels, :, 16:] = 200
+    (tmp_path / "cifar10").mkdir()
+    for name in (cifar.TRAIN[0], cifar.TEST):
+        records = np.column_stack((labels.astype(np.uint8), images.reshape(20, -1)))
+        (tmp_path / "cifar10" / name).write_bytes(records.tobytes())
+    changes = {"data_dir": tmp_path, "max_iterations": 2, "validate_every": 1, "batch_size": 5, "hidden": 4}
+    done = train(tmp_path / "runs", method, task="cifar-pixels", task_options={"train_files": "1"}, **changes)
+    assert (done.status, done.iterations) == ("budget", 2)
+    answer = evaluate(done.run)
+    assert (answer["sequences"], answer["length"], answer["chance"]) == (20, 1024, {"error": 0.9})
+    assert json.loads((done.run / "config.json").read_text())["settings"]["task_options"] == {"train_files": "1"}
 
 
 def test_evaluation_covers_the_test_images_once_and_knows_one_length(tmp_path: Path) -> None:
