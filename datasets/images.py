@@ -147,7 +147,8 @@ class Pixels(ABC):
         images, rows = self._images(split), self._rows(seed, split, index * size, size)
         values = self._values(dtype)[self.in_order(images.pixels[rows])]
         by_colour = values.reshape(size, self.input_size, self.length)
-        return Batch(np.ascontiguousarray(by_colour.transpose(2, 0, 1)), images.labels[rows], index=index)
+        x = np.ascontiguousarray(by_colour.transpose(2, 0, 1))
+        return Batch(x, images.labels[rows], index=index, rows=rows, of=len(images.labels))
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of images whose largest output [B, 10] is not at y [B]."""

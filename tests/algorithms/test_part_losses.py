@@ -1,0 +1,198 @@
+"""Losses of parts: weights, the divergence and its three estimates, held against plain loops over sequences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from algorithms import bptt, fptt, part_losses
+from algorithms.model import Model
+from datasets.task import Batch
+from minigrad.backend import Array, Params
+from minigrad.errors import InputError
+from minigrad.rng import stream
+
+T, B, C, N = 11, 6, 3, 18
+K = 4
+ENDS = [2, 4, 6, 8, 11]
+"""Steps that parts of 2 end after, and of the one with what remains: it has 3."""
+
+
+def network() -> tuple[Model, Params]:
+    model = Model.make(cell="gru", input_size=2, hidden=5, output_size=C)
+    return model, model.init(stream(1, "init"), "uniform", "float64")
+
+
+def batches(passes: int) -> list[Batch]:
+    """Passes through N sequences, B at a time, the same each time."""
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((T, N, 2)), rng.integers(C, size=N)
+    cuts = [np.arange(i, i + B) for i in range(0, N, B)]
+    return [
+        Batch(x[:, rows], y[rows], index=i, last=rows[-1] == N - 1, rows=rows, of=N)
+        for i, rows in enumerate(cuts * passes)
+    ]
+
+
+def answers(model: Model, p: Params, batch: Batch) -> list[Array]:
+    """P_hat [B, C] at the end of each part."""
+    h = model.unroll(p, batch.x, model.initial_state(p, batch.x.shape[1]))
+    z = [model.readout(p, h[end - 1]) for end in ENDS]
+    return [np.exp(a) / np.exp(a).sum(1, keepdims=True) for a in z]
+
+
+def train(given: list[Batch], **options: Any) -> tuple[list[Any], list[Any]]:
+    """States before, and what steps told, without learning."""
+    model, params = network()
+    config = fptt.Config(**{"parts": K - 0, "optimizer": "sgd", "lr": 0.0, "alpha": 0.0} | options)
+    state, states, infos = fptt.init(config, model, params, stream(1, "method")), [], []
+    for batch in given:
+        states.append(state)
+        state, info = fptt.step(config, model, state, batch, stream(1, "step"))
+        infos.append(info)
+    return [*states, state], infos
+
+
+def test_there_are_five_parts() -> None:
+    """Four of 2 steps and one of 3: what remains is a part of its own."""
+    assert [span.last for span in part_losses.spans(T, 5)] == [2, 4, 6, 8, 10, 11]
+    assert [span.last for span in part_losses.spans(T, K)] == [2, 4, 6, 8, 11]
+
+
+def expected(P_hat: list[Array], y: Array, Q: list[Array], share: float = 1.0) -> list[float]:
+    """The losses of parts by the definition, sequence by sequence."""
+    found = []
+    for p, P in enumerate(P_hat):
+        b = (p + 1) / len(P_hat)
+        each = [
+            b * -np.log(P[i, y[i]]) + (1 - b) * share * -sum(Q[p][i, c] * np.log(P[i, c]) for c in range(C))
+            for i in range(len(y))
+        ]
+        found.append(float(np.mean(each)))
+    return found
+
+
+def test_class_means_of_the_pass_before() -> None:
+    model, params = network()
+    given = batches(2)
+    states, infos = train(given)
+    all_y = np.concatenate([b.y for b in given[:3]])
+    all_P = [np.concatenate(parts) for parts in zip(*(answers(model, params, b) for b in given[:3]), strict=True)]
+    uniform = [np.full((B, C), 1 / C)] * 5
+    for i in range(3):
+        assert_allclose(
+            infos[i].arrays["part_losses"], expected(answers(model, params, given[i]), given[i].y, uniform), rtol=1e-12
+        )
+    means = [np.stack([P[all_y == c].mean(0) for c in range(C)]) for P in all_P]
+    for i in range(3, 6):
+        Q = [mean[given[i].y] for mean in means]
+        P_hat = answers(model, params, given[i])
+        assert_allclose(infos[i].arrays["part_losses"], expected(P_hat, given[i].y, Q), rtol=1e-12)
+    assert states[-1].schedule["passes"] == 2
+
+
+def test_the_estimate_of_the_released_code() -> None:
+    """Uniform for 20 passes, then the table of mistakes; from part K - 1 on the label; a mean over classes."""
+    model, params = network()
+    given = batches(22)
+    _, infos = train(given, divergence="code")
+    D = np.zeros((5, C, C))
+    for number, (batch, info) in enumerate(zip(given, infos, strict=True)):
+        P_hat, y, Q = answers(model, params, batch), batch.y, []
+        for p in range(5):
+            label = np.eye(C)[y]
+            Q.append(label if p >= K - 1 else D[p][y].copy() if number >= 60 else np.full((B, C), 1 / C))
+            if p < K - 1:
+                for c in range(C):
+                    wrong = [i for i in range(B) if y[i] == c and P_hat[p][i].argmax() != c]
+                    if wrong:
+                        D[p, c] = P_hat[p][wrong[0]]
+        assert_allclose(info.arrays["part_losses"], expected(P_hat, y, Q, share=1 / C), rtol=1e-12)
+
+
+def test_an_estimate_for_each_sequence() -> None:
+    """Refreshed in every fifth pass, 0.6 of the old and 0.4 of the new, mistakes replaced by the table."""
+    model, params = network()
+    given = batches(7)
+    _, infos = train(given, divergence="per-example")
+    D, own = np.zeros((5, C, C)), np.full((5, N, C), 1 / C)
+    for number, (batch, info) in enumerate(zip(given, infos, strict=True)):
+        P_hat, y = answers(model, params, batch), batch.y
+        Q = [own[p][batch.rows].copy() for p in range(5)]
+        for p in range(5):
+            wrong = P_hat[p].argmax(1) != y
+            if p < K - 1:
+                for c in range(C):
+                    if (wrong & (y == c)).any():
+                        D[p, c] = P_hat[p][np.flatnonzero(wrong & (y == c))[0]]
+            if (number // 3) % 5 == 0:
+                for i, row in enumerate(batch.rows):
+                    own[p][row] = 0.6 * own[p][row] + 0.4 * (D[p][y[i]] if wrong[i] else P_hat[p][i])
+        assert_allclose(info.arrays["part_losses"], expected(P_hat, y, Q), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["none", "class-mean", "code", "per-example"])
+def test_bptt_sums_the_same_losses(kind: str) -> None:
+    """With auxiliary losses BPTT meets the losses that FPTT meets where neither learns."""
+    model, params = network()
+    given = batches(3)
+    _, infos = train(given, divergence=kind)
+    config = bptt.Config(lr=0.0, parts=K, divergence=kind)  # type: ignore[arg-type]
+    state = bptt.init(config, model, params, stream(1, "method"))
+    for batch, info in zip(given, infos, strict=True):
+        state, other = bptt.step(config, model, state, batch, stream(1, "step"))
+        assert_allclose(float(other.loss), info.arrays["part_losses"].sum(), rtol=1e-12)
+
+
+def test_the_gradient_is_that_of_both_terms() -> None:
+    """By central differences, through a table that is not uniform."""
+    model, params = network()
+    given = batches(2)
+    config = bptt.Config(lr=0.0, parts=K)
+    state = bptt.init(config, model, params, stream(1, "method"))
+    for batch in given[:4]:
+        state, _ = bptt.step(config, model, state, batch, stream(1, "step"))
+
+    def at(W: Array) -> Any:
+        return bptt.step(config, model, replace(state, params={**params, "W_hy": W}), given[4], stream(1, "step"))[1]
+
+    W, d = params["W_hy"], np.random.default_rng(0).standard_normal(params["W_hy"].shape)
+    slope = (float(at(W + 1e-5 * d).loss) - float(at(W - 1e-5 * d).loss)) / 2e-5
+    assert_allclose(np.sum(at(W).grads["W_hy"] * d), slope, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"divergence": "class-mean", "part_weight": "none"}, "goes with part_weight linear"),
+        ({"divergence": "per-example"}, "for data with an end"),
+        ({"parts": 12}, "parts must be at most the 11 steps"),
+        ({"parts": 0}, "parts must be above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:
+    endless = [replace(batch, rows=None, of=None) for batch in batches(1)]
+    with pytest.raises(InputError, match=words):
+        train(endless, **options)
+
+
+def test_divergence_needs_a_classification_of_the_whole() -> None:
+    model = Model.make(cell="gru", input_size=2, hidden=5, output_size=1, loss="mse")
+    params = model.init(stream(1, "init"), "uniform", "float64")
+    for method in (fptt, bptt):
+        config = method.Config(parts=K, divergence="class-mean")
+        with pytest.raises(InputError, match="classified as a whole"):
+            method.init(config, model, params, stream(1, "method"))
+    with pytest.raises(InputError, match="are for parts: ask for more than 1"):
+        bptt.Config(divergence="code")
+
+
+def test_auxiliary_losses_need_one_answer() -> None:
+    model = Model.make(cell="gru", input_size=4, hidden=5, output_size=4, loss_at="every", tokens=True)
+    params = model.init(stream(1, "init"), "uniform", "float64")
+    with pytest.raises(InputError, match="where every step has one"):
+        bptt.init(bptt.Config(parts=2), model, params, stream(1, "method"))
