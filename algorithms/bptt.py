@@ -143,6 +143,8 @@ def _loss(
     kept = state.estimate or part_losses.fresh(config, model, batch, h.value)
     losses, passes = [], state.schedule["passes"]
     for span in part_losses.spans(batch.x.shape[0], config.parts):
+        if not part_losses.trained_on(config, span):
+            continue
         Q = part_losses.estimated(config, model, kept, batch, span, passes)
         l, z = part_losses.loss(config, model, w, h[span.last - 1, ...], batch, span, Q)
         kept = part_losses.told(config, kept, batch, span, passes, None if z is None else z.value)

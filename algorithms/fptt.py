@@ -166,6 +166,8 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     grads: Params = {}
     kept_bytes = 0
     for span in spans(batch.x.shape[0], config.parts):
+        if not part_losses.trained_on(config, span):
+            continue
         Q = part_losses.estimated(config, model, at.estimate, batch, span, passes)
         part = Part(config, model, batch, span, Q)
         at, first, grads = update(part, at, h)

@@ -19,6 +19,9 @@ place; l_p is a mean over sequences. Three readings of Q are at hand, for the pa
 
 In the first pass, and where data have no end, class-mean and per-example take Q = 1 / C.
 
+For the adding task the released code has p + 1 / K in the place of b, a slip of precedence, and takes no step on parts
+from K - 1 on, so that it never trains on the answer at the end: `part_weight` slip.
+
 Legend: T steps, B sequences, C classes, N sequences of the data, K parts asked for (`parts`), P' parts there are.
 """
 
@@ -54,9 +57,9 @@ class PartLosses(Scheduled):
 
     parts: int = 1
     """Parts of a sequence (the paper's K), >= 1."""
-    part_weight: Literal["none", "linear"] | None = None
-    """Weight of a part's loss: 1, or (p + 1) / P' for p = 0, 1, ...; None: linear where a sequence has one answer,
-    otherwise none."""
+    part_weight: Literal["none", "linear", "slip"] | None = None
+    """Weight of a part's loss: 1, (p + 1) / P' for p = 0, 1, ..., or p + 1 / K and no training on the last part
+    (released code, adding task); None: linear where a sequence has one answer, otherwise none."""
     divergence: Divergence | None = None
     """What is added to a part's loss where a sequence is to be classified: nothing, or the divergence from an estimate
     Q: class-mean (paper), code (released code), per-example; None: class-mean."""
@@ -64,6 +67,8 @@ class PartLosses(Scheduled):
     def __post_init__(self) -> None:
         super().__post_init__()
         above_zero(self, "parts")
+        if self.part_weight == "slip" and self.parts == 1:
+            raise InputError("part_weight slip leaves the last part out: ask for more parts than 1")
 
 
 class Span(NamedTuple):
@@ -96,7 +101,12 @@ def spans(T: int, K: int) -> list[Span]:
 def weight(config: PartLosses, model: Model, span: Span) -> float:
     """The factor of CE."""
     wished = config.part_weight or ("linear" if model.loss_at == "last" else "none")
-    return span.b if wished == "linear" else 1.0
+    return {"none": 1.0, "linear": span.b, "slip": span.p + 1 / config.parts}[wished]
+
+
+def trained_on(config: PartLosses, span: Span) -> bool:
+    """Whether a part is trained on."""
+    return config.part_weight != "slip" or span.p < config.parts - 1
 
 
 def divergence(config: PartLosses, model: Model) -> Divergence:
@@ -108,10 +118,10 @@ def divergence(config: PartLosses, model: Model) -> Divergence:
     """
     classifies = model.loss == "softmax" and model.loss_at == "last"
     if config.divergence is None:
-        return "class-mean" if classifies and config.part_weight != "none" else "none"
+        return "class-mean" if classifies and config.part_weight in (None, "linear") else "none"
     if config.divergence != "none" and not classifies:
         raise InputError("divergence is for sequences that are classified as a whole: leave it out for this task")
-    if config.divergence != "none" and config.part_weight == "none":
+    if config.divergence != "none" and config.part_weight not in (None, "linear"):
         raise InputError("divergence goes with part_weight linear: it takes what the weight leaves")
     return config.divergence
 

@@ -261,7 +261,10 @@ def _how(done: Result) -> str:
 
 def _why_not(done: Result) -> str:
     """How a run ended that did not solve its task."""
-    wrong = "" if done.error is None else f", {PERCENT * done.error:.2f} % wrong"
+    if done.error is None:
+        wrong = ""
+    else:
+        wrong = f", error {done.error:.3g}" if "mse" in done.metric else f", {PERCENT * done.error:.2f} % wrong"
     words = {"budget": "not solved", "patience": "gave up", "spectral_radius": "spectral radius too large"}
     return f"{words.get(done.status, done.status)} after {done.iterations:,}{wrong}"
 

@@ -148,6 +148,20 @@ def test_bptt_sums_the_same_losses(kind: str) -> None:
         assert_allclose(float(other.loss), info.arrays["part_losses"].sum(), rtol=1e-12)
 
 
+def test_the_slip_of_the_released_code() -> None:
+    """Weights p + 1 / K, and no step on the last parts: here the fourth and what remains."""
+    model, params = network()
+    (batch, *_), options = batches(1), {"part_weight": "slip"}
+    told = train([batch], **options)[1][0].arrays["part_losses"]
+    plain = train([batch], part_weight="none")[1][0].arrays["part_losses"]
+    assert_allclose(told, [(p + 1 / K) * plain[p] for p in range(K - 1)], rtol=1e-12)
+    config = bptt.Config(lr=0.0, parts=K, **options)  # type: ignore[arg-type]
+    _, info = bptt.step(config, model, bptt.init(config, model, params, stream(1, "m")), batch, stream(1, "step"))
+    assert_allclose(float(info.loss), told.sum(), rtol=1e-12)
+    with pytest.raises(InputError, match="ask for more parts"):
+        fptt.Config(parts=1, part_weight="slip")
+
+
 def test_the_gradient_is_that_of_both_terms() -> None:
     """By central differences, through a table that is not uniform."""
     model, params = network()

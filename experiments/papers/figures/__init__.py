@@ -57,5 +57,6 @@ FIGURES: dict[str | None, Callable[[View], Figure]] = {
     "layers": pictures.layers,
     "accuracy": curves.accuracy,
     "perplexity": curves.perplexity,
+    "errors": curves.errors,
 }
 """By the name that an entry's file calls it."""

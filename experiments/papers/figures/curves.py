@@ -92,6 +92,30 @@ def _cost_of_seeds(axes: Axes, seeds: Sequence[Measured], label: str, **style: A
     axes.plot([], [], linewidth=1.9, label=label, **style)
 
 
+def errors(view: View) -> Figure:
+    """A panel a row, a colour an entrant, a curve a seed: error of the checks, on a logarithmic axis."""
+    columns = min(3, len(view.rows))
+    figure, grid = parts.panels(-(-len(view.rows) // columns), columns, each=2.6, hspace=0.65, wspace=0.45)
+    panels = parts.used(grid, len(view.rows))
+    for row, axes in zip(view.rows, panels, strict=True):
+        axes.set_title(row_label(view.entry, row), **TITLE)
+        for entrant in (entrant for r, entrant in view.pairs if r == row):
+            for i, seed in enumerate(view.seeds(row, entrant)):
+                x, y = drawing.series(parts.log(seed), "error")
+                label = None if i else entrant
+                axes.plot(*parts.thin(x[1:], y[1:]), linewidth=1.3, label=label, **view.colour(entrant))
+                if seed.runs[0].solved:
+                    axes.plot(x[-1:], y[-1:], "o", markersize=4.5, color=view.colour(entrant)["color"], zorder=3)
+        drawing.log_scale(axes, np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines]))
+        drawing.dress(axes)
+    parts.iterations(panels[-columns:])
+    for axes in grid[:, 0]:
+        axes.set_ylabel("error", color=INK)
+    solved = any(run.solved for pair in view.pairs for seed in view.seeds(*pair) for run in seed.runs)
+    parts.key(figure, *panels, more=[parts.dot(INK, label="solved")] * solved)
+    return figure
+
+
 def accuracy(view: View) -> Figure:
     """Accuracy over iterations: one panel, or one an entrant where there are many curves."""
     together = len(view.pairs) <= len(COLOURS)
