@@ -66,8 +66,8 @@ def render(lines: Sequence[Line], caption: Caption) -> bytes:
     else:
         _error(error, lines, caption)
     _named(gradients, lines, "grad_norms", "gradient norm", colours, log=True)
-    if "residual" in drawing.names(lines, "measures"):
-        _constraint(radii, lines)
+    if shown := _norms_of(drawing.names(lines, "measures")):
+        _norms(radii, lines, shown)
     else:
         _named(radii, lines, "spectral_radius", "spectral radius", colours)
         radii.axhline(1, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
@@ -141,18 +141,35 @@ def _perplexity(axes: Axes, lines: Sequence[Line], caption: Caption) -> None:
         axes.annotate(f"{y[best]:,.4g}", (x[best], y[best]), **above, **beside)
 
 
-def _constraint(axes: Axes, lines: Sequence[Line]) -> None:
-    """How far free states are from what is predicted for them at the borders of blocks; duals and states themselves."""
-    names = ("residual", "dual", "state")
-    shown = {"residual": "free state - prediction", "dual": "dual", "state": "free state"}
+NORMS = {
+    "residual": {"residual": "free state - prediction", "dual": "dual", "state": "free state"},
+    "distance": {
+        "distance": r"$\|W - \bar W\|$",
+        "lambda": r"$\|\lambda\|$",
+        "last_grad": "last gradient",
+        "mu": r"$\|\mu\|$",
+    },
+}
+"""Norms that a method measures, by the first of them, and what they are called in a figure: of BTPROP, how far free
+states are from what is predicted for them at the borders of blocks; of FPTT, how far parameters are from W_bar."""
+
+
+def _norms_of(names: Sequence[str]) -> dict[str, str]:
+    """Those of NORMS that were measured."""
+    found = (shown for first, shown in NORMS.items() if first in names)
+    return {name: label for name, label in next(found, {}).items() if name in names}
+
+
+def _norms(axes: Axes, lines: Sequence[Line], shown: Mapping[str, str]) -> None:
+    """What the method measures of itself."""
     axes.set_title("norms", **TITLE)
     values = [np.empty(0)]
-    for i, name in enumerate(names):
+    for i, (name, label) in enumerate(shown.items()):
         x, y = drawing.series(lines, "measures", name)
-        drawing.plot(axes, x, y, label=shown[name], color=COLOURS[i], linestyle=DASHES[i % len(DASHES)])
+        drawing.plot(axes, x, y, label=label, color=COLOURS[i], linestyle=DASHES[i % len(DASHES)])
         values.append(y)
     drawing.log_scale(axes, np.concatenate(values))
-    drawing.legend(axes, len(names))
+    drawing.legend(axes, len(shown))
 
 
 def _named(

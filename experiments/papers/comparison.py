@@ -233,7 +233,7 @@ def number(value: float | None, unit: str) -> str:
     """A number as tables show it."""
     if value is None:
         return "-"
-    return f"{value:.2f}" if "%" in unit or unit in ("degrees", "ppl") else f"{value:,.0f}"
+    return f"{value:.2f}" if "%" in unit or unit in ("degrees", "ppl", "MiB") else f"{value:,.0f}"
 
 
 def ours_text(ours: Summary, unit: str) -> str:

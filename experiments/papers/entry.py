@@ -8,7 +8,8 @@ and each such cell is one or several training runs and a number that is read off
     measure = "depth"            what a cell is: see experiments/papers/measures.py
     row = "problem"              the column that names a row; where the paper prints no rows (a figure), instead of it
     cases = {"T=30" = {...}}     rows of ours by their names, each with settings, config, method or options of its own
-                                 (printed = {B = 5}: and the paper's rows that it stands for, by their columns)
+                                 (printed = {B = 5}: and the paper's rows that it stands for, by their columns;
+                                 published = "cifar_acc": the column of the paper's number, where cases differ in it)
     settings = {...}             Settings of every run
     config = {...}               fields of every method's Config
     columns = {task = "problem"} Settings that a column of the row holds
@@ -22,7 +23,7 @@ and each such cell is one or several training runs and a number that is read off
     settings, config             as above, for this entrant alone
     options = {split = "test"}   of the measure, for this entrant alone
     rows = ["temporal"]          rows that it takes part in (all)
-    by_row = {adding = {...}}    settings, config or method for one row
+    by_row = {adding = {...}}    settings, config, method or printed for one row
 
     [presets.quick]              seeds, and what else differs: settings, config, options of the measure, rows
     special = [{rows = [...], entrants = [...], settings = {...}}]  the same for some cells only
@@ -63,6 +64,8 @@ class Variation:
     """Options of the measure."""
     printed: dict[str, Any] = field(default_factory=dict)
     """Columns of the paper's table and what they hold in the rows that a case stands for."""
+    published: str | None = None
+    """The column that holds the paper's number in this case, where it is not that of the entrant."""
 
 
 @dataclass(frozen=True)
@@ -203,14 +206,15 @@ class Entry:
             return None
         if plan.row is not None:
             return self.value(row, chosen.published)
-        wanted = {**plan.cases[row].printed, **chosen.printed}
+        case, own = plan.cases[row], chosen.by_row.get(row, Variation())
+        wanted = {**case.printed, **chosen.printed, **own.printed}
         places = {self.columns.index(column): held for column, held in wanted.items()}
         found = [printed for printed in self.rows if all(printed[i] == held for i, held in places.items())]
         if len(found) != 1:
             raise InputError(
                 f"{self.id}: {row}, {entrant} stands for {len(found)} of the paper's rows: correct the file"
             )
-        number = found[0][self.columns.index(chosen.published)]
+        number = found[0][self.columns.index(case.published or chosen.published)]
         return None if number == "" else number
 
     def plan(self) -> Plan:

@@ -159,6 +159,28 @@ def angle(job: Job, *, window: int = 10) -> Chain[Measured]:
     return Measured(min(means), [done], note=f"{ends}; {_how(done)}")
 
 
+def memory(job: Job, *, against: Mapping[str, Any]) -> Chain[Measured]:
+    """Mebibytes that the tape of a step keeps for the way back, at the most; notes the ratio to that of another run.
+
+    Args:
+        job: the run; one iteration will do.
+        against: fields of the method's Config that the other one has.
+    """
+    done = yield job
+    other = yield replace(job, config=replace(job.config, **against))
+    ours, theirs = (_tape_bytes(run) for run in (done, other))
+    if ours is None or theirs is None:
+        return Measured(None, [done, other], note="its log holds no measurement")
+    return Measured(ours / 2**20, [done, other], note=f"1/{theirs / ours:.4g} of what one part takes")
+
+
+def _tape_bytes(done: Result) -> int | None:
+    """The last measurement of a run."""
+    lines = journal.read_metrics(rundir.Run(done.run).metrics)
+    found = [line["measures"]["tape_bytes"] for line in lines if "tape_bytes" in line.get("measures", {})]
+    return found[-1] if found else None
+
+
 def perplexity(job: Job, *, of: Literal["valid", "train", "test"] = "valid", bits: bool = False) -> Chain[Measured]:
     """Perplexity of the network with the lowest error of all checks.
 
@@ -227,6 +249,7 @@ MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
     "angle": angle,
     "perplexity": perplexity,
     "change": change,
+    "memory": memory,
 }
 """By the name that an entry's file calls it."""
 
