@@ -110,11 +110,12 @@ def depth(
     return Measured(solved, runs, (solved, math.inf), note="ended by the budget, not by a failure")
 
 
-def accuracy(job: Job, *, patience: int = PROTOCOL) -> Chain[Measured]:
-    """Highest accuracy of all checks, in percent.
+def accuracy(job: Job, *, of: Literal["valid", "test"] = "valid", patience: int = PROTOCOL) -> Chain[Measured]:
+    """Highest accuracy of all checks, in percent; or that on all test sequences of the network which had it.
 
     Args:
         job: the run.
+        of: which sequences: those of the checks, or those of testing.
         patience: iterations of a whole run; one with a smaller budget might have become better.
     """
     done = yield job
@@ -123,8 +124,20 @@ def accuracy(job: Job, *, patience: int = PROTOCOL) -> Chain[Measured]:
         return Measured(None, [done], note="its log holds no check")
     best = min(judged, key=lambda line: line["error"])
     value, second = _accuracies(best["scores"])
+    note = f"at iteration {best['iteration']:,}"
+    if of == "test":
+        found = yield _tested(done, job)
+        note = f"{value:.2f} % in the checks, {note}"
+        value, second = _accuracies(found["scores"])
     bounds = (value, PERCENT) if _stopped(done, patience) else None
-    return Measured(value, [done], bounds, note=f"at iteration {best['iteration']:,}", second=second)
+    return Measured(value, [done], bounds, note=note, second=second)
+
+
+def _tested(done: Result, job: Job) -> Derived:
+    """Scores of the network with the lowest error of all checks on everything there is to test on."""
+    which: Literal["last", "best"] = "best" if rundir.Run(done.run).best.exists() else "last"
+    compute = partial(evaluate.evaluate, done.run, which, "test", MOST, data_dir=job.settings.data_dir)
+    return Derived(done.run, f"{which}-test-whole", compute)
 
 
 def transfer(job: Job, *, length: int, size: int = 10_000, patience: int = PROTOCOL) -> Chain[Measured]:
@@ -191,9 +204,7 @@ def perplexity(job: Job, *, of: Literal["valid", "train", "test"] = "valid", bit
     """
     done = yield job
     if of == "test":
-        which: Literal["last", "best"] = "best" if rundir.Run(done.run).best.exists() else "last"
-        compute = partial(evaluate.evaluate, done.run, which, "test", MOST, data_dir=job.settings.data_dir)
-        found = yield Derived(done.run, f"{which}-test-whole", compute)
+        found = yield _tested(done, job)
         return Measured(_told(found["scores"]["nll"], bits), [done], note=f"at iteration {found['iteration']:,}")
     if of == "train":
         lines = [x for x in journal.read_metrics(rundir.Run(done.run).metrics) if x.get("loss") is not None]
