@@ -4,7 +4,8 @@ Legend of shapes: T pixels of an image, which are the time steps, B sequences si
 
 The training file gives the splits `train` and `valid`: its last part is held out from training, unless the option
 `valid` is `test`. Batches of `train` go through it epoch after epoch, each in an order of its own that follows from the
-seed and the number of the epoch alone; a batch may begin in one epoch and end in the next. Batches of `valid` and
+seed and the number of the epoch alone; a batch may begin in one epoch and end in the next, and is then the last of the
+first. Batches of `valid` and
 `test` go through the images in the order of the file and begin anew after the last one.
 
 Source: Le, Jaitly & Hinton 2015, A simple way to initialize recurrent networks of rectified linear units (the task and
@@ -19,19 +20,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from datasets import idx
-from datasets.common import Ids, check_batch, classification_scores, floating
+from datasets.common import Ids, check_batch, classification_scores, floating, frozen
 from datasets.folders import data_folder
 from datasets.idx import Bytes
 from datasets.task import Batch, Split, Task
 from minigrad.errors import InputError
 from minigrad.rng import stream
-
-A = TypeVar("A", bound=np.ndarray[Any, Any])
 
 CLASSES = 10
 
@@ -142,7 +141,18 @@ class Pixels(ABC):
         check_batch(split, index, size)
         images, rows = self._images(split), self._rows(seed, split, index * size, size)
         values = self._values(dtype)[self.in_order(images.pixels[rows])]
-        return Batch(np.ascontiguousarray(values.T)[..., None], images.labels[rows], index=index)
+        n = self.size_of(split)
+        last = (index + 1) * size // n > index * size // n
+        return Batch(np.ascontiguousarray(values.T)[..., None], images.labels[rows], index=index, last=last)
+
+    def batches_of(self, seed: int, passes: int, size: int) -> int:
+        """See `datasets.task.Finite.batches_of`.
+
+        Raises:
+            InputError: if there can be no such batch, or as `size_of`.
+        """
+        check_batch("train", 0, size)
+        return -(-passes * self.size_of("train") // size)
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of images whose largest output [B, 10] is not at y [B]."""
@@ -243,7 +253,7 @@ def permutation() -> Ids:
     Made of the raw bits of the generator, which no version of NumPy changes.
     """
     raw = stream(PERMUTATION_SEED, PermutedMnist.name).bit_generator.random_raw(PermutedMnist.length)
-    return _frozen(np.argsort(raw, kind="stable"))
+    return frozen(np.argsort(raw, kind="stable"))
 
 
 # --- which image comes when ---
@@ -252,13 +262,13 @@ def permutation() -> Ids:
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, n: int) -> Ids:
     """The order of n images in an epoch; kept for some, since a batch needs some numbers of thousands."""
-    return _frozen(stream(seed, "task", "images", "epoch", n, epoch).permutation(n))
+    return frozen(stream(seed, "task", "images", "epoch", n, epoch).permutation(n))
 
 
 @lru_cache(maxsize=4)
 def _subset(seed: int, n: int, size: int) -> Ids:
     """`size` of n images, drawn at random, in the order of the file."""
-    return _frozen(np.sort(stream(seed, "task", "images", "subset", n).permutation(n)[:size]))
+    return frozen(np.sort(stream(seed, "task", "images", "subset", n).permutation(n)[:size]))
 
 
 # --- files ---
@@ -268,7 +278,7 @@ def _subset(seed: int, n: int, size: int) -> Ids:
 def _digits() -> Files:
     path = Path(__file__).parent / "files" / "digits.csv.gz"
     rows = np.array([line.split(",") for line in idx.contents(path).decode().splitlines()], np.uint8)
-    images = Images(_frozen(rows[:, :-1].copy()), _frozen(rows[:, -1].astype(np.int64)))
+    images = Images(frozen(rows[:, :-1].copy()), frozen(rows[:, -1].astype(np.int64)))
     return Files(images.part(slice(1_200)), images.part(slice(1_200, None)))
 
 
@@ -299,9 +309,4 @@ def _read(folder: Path, half: str) -> Images:
         raise InputError(f"{image_file} holds no images: use another file")
     if labels.max() >= CLASSES:
         raise idx.damaged(label_file, f"it holds the label {labels.max()}, the largest possible is 9")
-    return Images(images.reshape(len(images), -1), _frozen(labels.astype(np.int64)))
-
-
-def _frozen(array: A) -> A:
-    array.flags.writeable = False
-    return array
+    return Images(images.reshape(len(images), -1), frozen(labels.astype(np.int64)))
