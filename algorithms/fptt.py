@@ -76,6 +76,9 @@ class Config(UpdateRule):
     """Weight of a part's loss: 1, or (p + 1) / P' for p = 0, 1, ..."""
     lr: float = 1e-3
     """Learning rate, >= 0."""
+    rate_window: int | None = None
+    """Steps that windows are measured by (>= 1): one of T steps in P' parts has the rate lr T / (2 rate_window P')
+    (released code for PTB-char and PTB-word, whose windows vary around that length); None: all have lr."""
     clip: float | None = None
     """Largest norm of the gradient, regulariser included, > 0 (None: no clipping)."""
     frozen: tuple[str, ...] = ()
@@ -89,11 +92,17 @@ class Config(UpdateRule):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "alpha", "beta", "penalty_factor", "rho", "lr")
-        above_zero(self, "clip", "parts", "inner_steps")
+        above_zero(self, "clip", "parts", "inner_steps", "rate_window")
         if self.beta > 1 or self.rho > 1:
             raise InputError(f"beta and rho must be at most 1, got {self.beta} and {self.rho}")
         if self.form != "running" and (self.beta, self.penalty_factor, self.rho) != (0.5, 1.0, 0.0):
             raise InputError(f"beta, penalty_factor and rho belong to form running: leave them out with {self.form}")
+
+    def for_window(self, T: int, parts: int) -> Config:
+        """With the learning rate of a window of T steps in so many parts."""
+        if self.rate_window is None:
+            return self
+        return replace(self, lr=self.lr * T / (2 * self.rate_window * parts))
 
     def update_rule(self) -> optim.Optimizer:
         """Clipping, then the optimiser."""
@@ -136,6 +145,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         InputError: if the sequences have fewer steps than there are to be parts.
     """
     spans = parts(batch.x.shape[0], config.parts)
+    config = config.for_window(batch.x.shape[0], len(spans))
     entered = h = initial_state(model, state.params, batch, carried(model, state) if batch.continues else None)
     losses: list[Array] = []
     grads: Params = {}
@@ -284,6 +294,7 @@ METHODS = {
         state=State,
         init=init,
         step=step,
+        least=lambda config: config.parts,
         kernels=called,
     )
 }
