@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,6 +69,13 @@ def evaluate(
     length: int | None = None,
     device: str | None = None,
     data_dir: Path | None = None,
+    dynamic: bool = False,
+    lr: float = 0.002,
+    lam: float = 0.02,
+    eps: float = 0.001,
+    window: int = 5,
+    statistics_batch: int = 100,
+    statistic: Literal["sum", "mean"] = "sum",
     json: bool = False,
 ) -> int:
     """Score a trained network on sequences that it has not seen.
@@ -80,12 +88,26 @@ def evaluate(
         length: Their length, in steps; None: as in training.
         device: Where to compute: cpu, cuda or cuda:N; None: as in training.
         data_dir: Folder of downloaded data; None: that of the run.
+        dynamic: Of a text: go on learning from each window once it is scored (Krause et al. 2018), which takes long;
+            size counts these windows.
+        lr: With dynamic: learning rate.
+        lam: With dynamic: rate of the decay towards the trained parameters (lambda).
+        eps: With dynamic: added to the root of the squared gradients.
+        window: With dynamic: tokens of a window.
+        statistics_batch: With dynamic: streams in which the training text is gone through for the squared gradients.
+        statistic: With dynamic: their sum over windows or their mean.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
+    from algorithms.dynamic import Config
     from experiments import display, evaluate
 
-    scores = evaluate.evaluate(run, checkpoint, split, size, length=length, device=device, data_dir=data_dir)
-    display.print_scores(scores, json)
+    wished = Config(lr=lr, lam=lam, eps=eps, window=window, statistics_batch=statistics_batch, statistic=statistic)
+    if not dynamic and wished != Config():
+        given = [field.name for field in fields(Config) if getattr(wished, field.name) != getattr(Config(), field.name)]
+        raise exits.bad_input(f"--{given[0].replace('_', '-')} belongs to a dynamic evaluation: add --dynamic")
+    adapting: dict[str, Any] = {"dynamic": wished, "display": display.suited()} if dynamic else {}
+    places: dict[str, Any] = {"length": length, "device": device, "data_dir": data_dir}
+    display.print_scores(evaluate.evaluate(run, checkpoint, split, size, **places, **adapting), json)
     return exits.FINISHED
 
 

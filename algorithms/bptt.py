@@ -46,6 +46,9 @@ from minigrad.tape import Tape
 class Config(PartLosses):
     """Options of BPTT."""
 
+    rate_window: int | None = None
+    """Steps of a window that has the learning rate lr (>= 1): one of T steps has lr T / rate_window (Merity et al.
+    2018, whose windows vary around that length); None: all have lr."""
     clip: float | None = None
     """Largest global norm of the gradient, > 0 (None: no clipping)."""
     frozen: tuple[str, ...] = ()
@@ -59,12 +62,18 @@ class Config(PartLosses):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "update_freq")
-        above_zero(self, "clip")
+        above_zero(self, "clip", "rate_window")
+        if self.rate_window is not None and self.update_freq != 1:
+            raise InputError("rate_window is the rate of one window: leave update_freq at 1 with it")
         for name, factor in self.rates.items():
             if not (factor >= 0 and np.isfinite(factor)):
                 raise InputError(f"rates: the factor of {name} must be at least 0 and finite, got {factor}")
         if self.parts == 1 and (self.part_weight, self.divergence) != (None, None):
             raise InputError("part_weight and divergence are for parts: ask for more than 1")
+
+    def for_window(self, T: int) -> Config:
+        """With the learning rate of a window of T steps."""
+        return self if self.rate_window is None else replace(self, lr=self.lr * T / self.rate_window)
 
     def update_rule(self, at: schedules.Schedule) -> optim.Optimizer:
         """Clipping, the optimiser at the rate of today, the rates: in this order."""
@@ -116,7 +125,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     count = state.count + 1
     if due := count == config.update_freq or batch.last:
         mean = {name: g / count for name, g in total.items()} if count > 1 else total
-        W, optimizer = config.update_rule(state.schedule).step(mean, state.optimizer, p)
+        W, optimizer = config.for_window(x.shape[0]).update_rule(state.schedule).step(mean, state.optimizer, p)
     else:
         W, optimizer = p, state.optimizer
     reason = divergence(E.value, dE_dW)

@@ -83,6 +83,9 @@ class Config(PartLosses):
     """Steps on each part from the state in which it begins (>= 1)."""
     lr: float = 1e-3
     """Learning rate, >= 0."""
+    rate_window: int | None = None
+    """Steps that windows are measured by (>= 1): one of T steps in P' parts has the rate lr T / (2 rate_window P')
+    (released code for PTB-char and PTB-word, whose windows vary around that length); None: all have lr."""
     clip: float | None = None
     """Largest norm of the gradient, regulariser included, > 0 (None: no clipping)."""
     frozen: tuple[str, ...] = ()
@@ -101,11 +104,17 @@ class Config(PartLosses):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "alpha", "beta", "penalty_factor", "rho")
-        above_zero(self, "clip", "inner_steps")
+        above_zero(self, "clip", "inner_steps", "rate_window")
         if self.beta > 1 or self.rho > 1:
             raise InputError(f"beta and rho must be at most 1, got {self.beta} and {self.rho}")
         if self.form != "running" and (self.beta, self.penalty_factor, self.rho) != (0.5, 1.0, 0.0):
             raise InputError(f"beta, penalty_factor and rho belong to form running: leave them out with {self.form}")
+
+    def for_window(self, T: int, parts: int) -> Config:
+        """With the learning rate of a window of T steps in so many parts."""
+        if self.rate_window is None:
+            return self
+        return replace(self, lr=self.lr * T / (2 * self.rate_window * parts))
 
     def update_rule(self, at: schedules.Schedule) -> optim.Optimizer:
         """Clipping, then the optimiser at the rate of today."""
@@ -159,13 +168,15 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     Raises:
         InputError: if the sequences have fewer steps than there are to be parts.
     """
+    cut = spans(batch.x.shape[0], config.parts)
+    config = config.for_window(batch.x.shape[0], len(cut))
     entered = h = initial_state(model, state.params, batch, carried(model, state) if batch.continues else None)
     at = replace(state, estimate=state.estimate or part_losses.fresh(config, model, batch, h))
     passes = state.schedule["passes"]
     losses: list[Array] = []
     grads: Params = {}
     kept_bytes = 0
-    for span in spans(batch.x.shape[0], config.parts):
+    for span in cut:
         if not part_losses.trained_on(config, span):
             continue
         Q = part_losses.estimated(config, model, at.estimate, batch, span, passes)
@@ -355,6 +366,7 @@ METHODS = {
         state=State,
         init=init,
         step=step,
+        least=lambda config: config.parts,
         kernels=called,
         validated=schedules.validated,
         judged=schedules.judged,

@@ -100,6 +100,8 @@ class Method:
     step: Callable[..., tuple[Any, Info]]
     kernels: Callable[[Any], tuple[str, ...]] = lambda model: ()
     """kernels(model): names of the kernels that a step calls, see `minigrad.kernels`."""
+    least: Callable[[Any], int] = lambda config: 1
+    """least(config): steps that a sequence must have."""
     blocks: bool = False
     """Whether its batches are successive blocks of one text, side by side."""
     validated: Callable[[Any, Any, float], Any] | None = None

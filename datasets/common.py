@@ -1,8 +1,9 @@
-"""What the task families share: the refusal of impossible batches, number types, the scores of a classification."""
+"""What the task families share: the refusal of impossible batches, number types, tables that are kept, the scores of a
+classification."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from minigrad.backend import to_numpy
 from minigrad.errors import InputError
 
 Ids = npt.NDArray[np.int64]
+
+A = TypeVar("A", bound=np.ndarray[Any, Any])
 
 
 def check_batch(split: Split, index: int, size: int) -> None:
@@ -27,6 +30,12 @@ def floating(dtype: str) -> np.dtype[Any]:
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
     return np.dtype(dtype)
+
+
+def frozen(array: A) -> A:
+    """The array, made read-only: what a cache keeps for all is nobody's to change."""
+    array.flags.writeable = False
+    return array
 
 
 def classification_scores(output: Any, y: Any) -> dict[str, float]:

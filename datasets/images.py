@@ -6,7 +6,8 @@ blue), B sequences side by side, N images of a split.
 The training file (or files, one after the other) gives the splits `train` and `valid`: its last part is held out from
 training, unless the option `valid` is `test`. Batches of `train` go through it epoch after epoch, each in an order of
 its own that follows from the seed and the number of the epoch alone; a batch may begin in one epoch and end in the
-next. Batches of `valid` and `test` go through the images in the order of the file and begin anew after the last one.
+next, and is then the last of the first. Batches of `valid` and `test` go through the images in the order of the file
+and begin anew after the last one.
 
 Source: Le, Jaitly & Hinton 2015, A simple way to initialize recurrent networks of rectified linear units (the task and
 the permuted one); Manchev & Spratling 2020, section 3.3, and their released code (`scale` unit, `shuffle` false,
@@ -21,19 +22,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from datasets import cifar, idx
-from datasets.common import Ids, check_batch, classification_scores, floating
+from datasets.common import Ids, check_batch, classification_scores, floating, frozen
 from datasets.folders import data_folder
 from datasets.idx import Bytes
 from datasets.task import Batch, Split, Task
 from minigrad.errors import InputError
 from minigrad.rng import stream
-
-A = TypeVar("A", bound=np.ndarray[Any, Any])
 
 CLASSES = 10
 
@@ -147,8 +146,18 @@ class Pixels(ABC):
         images, rows = self._images(split), self._rows(seed, split, index * size, size)
         values = self._values(dtype)[self.in_order(images.pixels[rows])]
         by_colour = values.reshape(size, self.input_size, self.length)
-        x = np.ascontiguousarray(by_colour.transpose(2, 0, 1))
-        return Batch(x, images.labels[rows], index=index, rows=rows, of=len(images.labels))
+        x, n = np.ascontiguousarray(by_colour.transpose(2, 0, 1)), self.size_of(split)
+        last = (index + 1) * size // n > index * size // n
+        return Batch(x, images.labels[rows], index=index, last=last, rows=rows, of=len(images.labels))
+
+    def batches_of(self, seed: int, passes: int, size: int) -> int:
+        """See `datasets.task.Finite.batches_of`.
+
+        Raises:
+            InputError: if there can be no such batch, or as `size_of`.
+        """
+        check_batch("train", 0, size)
+        return -(-passes * self.size_of("train") // size)
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of images whose largest output [B, 10] is not at y [B]."""
@@ -284,7 +293,7 @@ def permutation() -> Ids:
     Made of the raw bits of the generator, which no version of NumPy changes.
     """
     raw = stream(PERMUTATION_SEED, PermutedMnist.name).bit_generator.random_raw(PermutedMnist.length)
-    return _frozen(np.argsort(raw, kind="stable"))
+    return frozen(np.argsort(raw, kind="stable"))
 
 
 # --- which image comes when ---
@@ -293,13 +302,13 @@ def permutation() -> Ids:
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, n: int) -> Ids:
     """The order of n images in an epoch; kept for some, since a batch needs some numbers of thousands."""
-    return _frozen(stream(seed, "task", "images", "epoch", n, epoch).permutation(n))
+    return frozen(stream(seed, "task", "images", "epoch", n, epoch).permutation(n))
 
 
 @lru_cache(maxsize=4)
 def _subset(seed: int, n: int, size: int) -> Ids:
     """`size` of n images, drawn at random, in the order of the file."""
-    return _frozen(np.sort(stream(seed, "task", "images", "subset", n).permutation(n)[:size]))
+    return frozen(np.sort(stream(seed, "task", "images", "subset", n).permutation(n)[:size]))
 
 
 # --- files ---
@@ -309,7 +318,7 @@ def _subset(seed: int, n: int, size: int) -> Ids:
 def _digits() -> Files:
     path = Path(__file__).parent / "files" / "digits.csv.gz"
     rows = np.array([line.split(",") for line in idx.contents(path).decode().splitlines()], np.uint8)
-    images = Images(_frozen(rows[:, :-1].copy()), _frozen(rows[:, -1].astype(np.int64)))
+    images = Images(frozen(rows[:, :-1].copy()), frozen(rows[:, -1].astype(np.int64)))
     return Files(images.part(slice(1_200)), images.part(slice(1_200, None)))
 
 
@@ -340,7 +349,7 @@ def _read(folder: Path, half: str) -> Images:
         raise InputError(f"{image_file} holds no images: use another file")
     if labels.max() >= CLASSES:
         raise idx.damaged(label_file, f"it holds the label {labels.max()}, the largest possible is 9")
-    return Images(images.reshape(len(images), -1), _frozen(labels.astype(np.int64)))
+    return Images(images.reshape(len(images), -1), frozen(labels.astype(np.int64)))
 
 
 @lru_cache(maxsize=1)  # 185 MB
@@ -362,9 +371,4 @@ def _recorded(paths: list[Path]) -> Images:
     for n, path in enumerate(paths):
         records, rows = cifar.read(path), slice(n * count, (n + 1) * count)
         labels[rows], pixels[rows] = records[:, 0], records[:, 1:]
-    return Images(_frozen(pixels), _frozen(labels))
-
-
-def _frozen(array: A) -> A:
-    array.flags.writeable = False
-    return array
+    return Images(frozen(pixels), frozen(labels))

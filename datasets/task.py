@@ -6,7 +6,7 @@ Legend of shapes: T time steps, B sequences side by side, D input size, O output
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["train", "valid", "test"]
 
@@ -45,7 +45,7 @@ class Task(Protocol):
 
     @property
     def length(self) -> int:
-        """T, time steps of a sequence; the least, where sequences differ."""
+        """T, time steps of a sequence; where sequences differ, the least, but of a text about the mean."""
 
     @property
     def input_size(self) -> int:
@@ -100,4 +100,15 @@ class Task(Protocol):
         """Judge outputs [B, O] or [T, B, O] of a network against targets; the first entry decides what is best.
 
         The task is solved when that one is below `solved_below`. An entry `nll` is in nats a token.
+        """
+
+
+@runtime_checkable
+class Finite(Protocol):
+    """What a task has besides whose training goes through its sequences in passes; those that have no end lack it."""
+
+    def batches_of(self, seed: int, passes: int, size: int) -> int:
+        """Batches of `size` sequences, from number 0 on, that the first so many passes take.
+
+        The one with which a pass ends, `Batch.last`, may belong to the next one too.
         """

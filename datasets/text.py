@@ -11,11 +11,23 @@ R mod T tokens of every stream and begins anew, from a state of zeros, after eac
 `blocks`: the text is cut into floor((N-1)/T) blocks of T tokens, and a batch holds the next B of them side by side: the
 batch axis is time. They are never shuffled; the last batch of an epoch may hold fewer.
 
-Only training knows the second. Validation and testing go through the split in `STREAMS` streams, whatever the layout,
-and drop nothing of them: the last batch may be shorter than T, so that the score does not depend on T.
+Windows of `streams` may vary in length (`windows` variable), so that gradients are not cut at the same tokens in every
+epoch. The lengths follow from the seed and the number of the epoch alone:
+
+    base = T with probability 0.95, else T/2;   length = max(5, int(N(base, 5))), at most T + 40
+
+The last window ends where the streams do, and where fewer than 5 tokens of them would be left to a window of their own,
+the one before it takes them too: nothing is dropped, and no window is shorter than 5. (The released code drops a last
+token that is left alone, and makes a window of 2, 3 or 4.)
+
+Only training knows blocks and variable windows. Validation and testing go through the split in `STREAMS` streams,
+whatever the layout, and drop nothing of them: the last batch may be shorter than T, so that the score does not depend
+on T.
 
 Source: Wiseman et al. 2017, released code (`blocks`; 32 streams in evaluation; `streams` for their BPTT); Kag &
-Saligrama 2021, released code (`ptb-300`, and streams whose last window may be shorter).
+Saligrama 2021, released code (`ptb-300`, streams whose last window may be shorter, variable windows, of which the bound
+T + 40 is that for words); Merity et al. 2018, Regularizing and optimizing LSTM language models, section 4.1 (variable
+windows).
 """
 
 from __future__ import annotations
@@ -30,17 +42,28 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from datasets import corpus
-from datasets.common import Ids, check_batch
+from datasets.common import Ids, check_batch, frozen
 from datasets.corpus import SPLITS, Corpus
 from datasets.folders import data_folder
 from datasets.task import Batch, Split, Task
 from minigrad.backend import to_numpy
 from minigrad.errors import InputError
+from minigrad.rng import stream
 
 Layout = Literal["streams", "blocks"]
+Windows = Literal["fixed", "variable"]
 
 STREAMS = 32
 """Parts of a text that are scored side by side."""
+
+SHORTEST = 5
+"""Tokens that a variable window holds at least."""
+
+SPREAD = 5.0
+"""Standard deviation of its length."""
+
+BEYOND = 40
+"""Tokens by which its length may be drawn above T: eight standard deviations, more a bound on memory than a rule."""
 
 SOURCE_SEED = 1948
 """The text of `sample-char` follows from this number, never from the seed of a run."""
@@ -59,6 +82,8 @@ class Text(ABC):
     """T, tokens of a window or of a block, at least 1."""
     layout: Layout = "streams"
     """How the training text is laid out: `streams`, parts of it side by side, or `blocks`, its blocks side by side."""
+    windows: Windows = "fixed"
+    """Windows of the streams that are trained on: all of T tokens (`fixed`), or of lengths around T (`variable`)."""
     valid: Literal["valid", "train"] = "valid"
     """Which text is validated on: another one, or the one that is trained on."""
 
@@ -77,6 +102,12 @@ class Text(ABC):
             raise InputError(f"layout must be {' or '.join(get_args(Layout))}, got {self.layout!r}")
         if self.valid not in ("valid", "train"):
             raise InputError(f"valid must be valid or train, got {self.valid!r}")
+        if self.windows not in get_args(Windows):
+            raise InputError(f"windows must be {' or '.join(get_args(Windows))}, got {self.windows!r}")
+        if self.windows == "variable" and self.layout != "streams":
+            raise InputError(f"windows are variable in layout streams alone: leave one out, it is {self.layout}")
+        if self.windows == "variable" and self.length < SHORTEST:
+            raise InputError(f"variable windows need a length of at least {SHORTEST}, got {self.length}")
 
     @abstractmethod
     def read(self) -> Corpus:
@@ -107,6 +138,11 @@ class Text(ABC):
         """The best answer that never changes: the frequencies of the tokens in the test split."""
         return {"nll": _unigram_entropy(self.corpus)}
 
+    @property
+    def shortest(self) -> int:
+        """Tokens that a window or block of training holds at least."""
+        return self.length if self.windows == "fixed" else SHORTEST
+
     def size_of(self, split: Split) -> int:
         """Windows or blocks of T tokens; of validation and testing, those of all streams, the last ones shorter maybe.
 
@@ -117,8 +153,8 @@ class Text(ABC):
             return (self._count(split, self.length + 1) - 1) // self.length
         return STREAMS * self.batches(split, STREAMS)
 
-    def batches(self, split: Split, size: int) -> int:
-        """Batches of `size` sequences that make one pass through a split.
+    def batches(self, split: Split, size: int, seed: int = 0, epoch: int = 0) -> int:
+        """Batches of `size` sequences that make one pass through a split; every pass is alike but in variable windows.
 
         Raises:
             InputError: as the class, or if there is not one.
@@ -128,30 +164,61 @@ class Text(ABC):
             return -(-self._rows(split, size) // self.length)
         if self.layout == "blocks":
             return -(-self.size_of(split) // size)
-        return self._rows(split, size) // self.length
+        rows = self._rows(split, size)
+        return rows // self.length if self.windows == "fixed" else len(_ends(seed, epoch, self.length, rows))
+
+    def batches_of(self, seed: int, passes: int, size: int) -> int:
+        """See `datasets.task.Finite.batches_of`.
+
+        Raises:
+            InputError: as `batches`.
+        """
+        if self.windows == "fixed":
+            return passes * self.batches("train", size)
+        check_batch("train", 0, size)
+        return int(_firsts(seed, passes, self.length, self._rows("train", size))[-1])
+
+    def tokens_of(self, seed: int, size: int) -> int:
+        """Tokens of a full batch of training; in variable windows about the mean, that of the first pass.
+
+        Raises:
+            InputError: as `batches`.
+        """
+        if self.windows == "fixed":
+            return size * self.length
+        return round(size * self._rows("train", size) / self.batches_of(seed, 1, size))
 
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """See `datasets.task.Task.batch`; ids x, y [T, B]. `index` of a batch: its number within a pass.
 
-        The seed decides nothing. Training: B = size, or less at the end of the blocks. Validation and testing: B = size
-        streams, T or less at their end.
+        The seed decides nothing but the lengths of variable windows. Training: B = size, or less at the end of the
+        blocks. Validation and testing: B = size streams, T or less at their end.
 
         Raises:
             InputError: if there can be no such batch, or as `batches`.
         """
         check_batch(split, index, size)
-        count = self.batches(split, size)
-        number = index % count
-        place: dict[str, Any] = {"continues": number > 0, "index": number, "last": number == count - 1}
-        ids, T = self.corpus.split(self._part(split)), self.length
         if split == "train" and self.layout == "blocks":
-            first, last = number * size * T, min((number + 1) * size, self.size_of(split)) * T
-            x, y = (_side_by_side(ids[first + shift : last + shift].reshape(-1, T)) for shift in (0, 1))
-            return Batch(x, y, **place, consecutive=True)
+            return self._blocks(index, size)
         rows = self._rows(split, size)
-        window = slice(number * T, min((number + 1) * T, rows))
+        if split == "train" and self.windows == "variable":
+            ends, number = _located(seed, index, self.length, rows)
+            window, count = slice(int(ends[number - 1]) if number else 0, int(ends[number])), len(ends)
+        else:
+            count = self.batches(split, size)
+            number = index % count
+            window = slice(number * self.length, min((number + 1) * self.length, rows))
+        ids = self.corpus.split(self._part(split))
         x, y = (_side_by_side(ids[shift : shift + size * rows].reshape(size, rows)[:, window]) for shift in (0, 1))
-        return Batch(x, y, **place)
+        return Batch(x, y, continues=number > 0, index=number, last=number == count - 1)
+
+    def _blocks(self, index: int, size: int) -> Batch:
+        """The next `size` blocks of the training text, or what is left of them."""
+        ids, T, count = self.corpus.split("train"), self.length, self.batches("train", size)
+        number = index % count
+        first, last = number * size * T, min((number + 1) * size, self.size_of("train")) * T
+        x, y = (_side_by_side(ids[first + shift : last + shift].reshape(-1, T)) for shift in (0, 1))
+        return Batch(x, y, continues=number > 0, index=number, consecutive=True, last=number == count - 1)
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`nll`: mean of -log softmax(output)[y], nats a token, from logits [T, B, V] and ids [T, B]; NaN makes NaN."""
@@ -338,6 +405,46 @@ def _check_whole(name: str, value: Any, least: int) -> None:
 def _side_by_side(parts: corpus.Ids) -> Ids:
     """Parts of a text [B, T] as an array of its own [T, B]."""
     return np.array(parts.T, np.int64, order="C")
+
+
+# --- variable windows ---
+
+_DRAWN = 1024
+"""Lengths that are drawn at once."""
+
+
+@lru_cache(maxsize=4)
+def _ends(seed: int, epoch: int, T: int, rows: int) -> Ids:
+    """Where the windows of an epoch end in streams of so many rows, [windows], the last one at `rows`."""
+    rng = stream(seed, "task", "text", "windows", T, epoch)
+    drawn: list[Ids] = []
+    covered = 0
+    while covered < rows:
+        base = np.where(rng.random(_DRAWN) < 0.95, T, T / 2)
+        drawn.append(np.clip(rng.normal(base, SPREAD).astype(np.int64), SHORTEST, T + BEYOND))
+        covered += int(drawn[-1].sum())
+    ends = np.cumsum(np.concatenate(drawn))
+    return frozen(np.append(ends[ends <= rows - SHORTEST], rows))
+
+
+@lru_cache(maxsize=32)
+def _firsts(seed: int, epochs: int, T: int, rows: int) -> Ids:
+    """Number of the first batch of each epoch, and of the one after the last, [epochs + 1]."""
+    counts = [len(_ends(seed, epoch, T, rows)) for epoch in range(epochs)]
+    return frozen(np.cumsum([0, *counts]))
+
+
+def _located(seed: int, index: int, T: int, rows: int) -> tuple[Ids, int]:
+    """The ends of the windows of the epoch that batch `index` falls into, and its number there.
+
+    The tables of epochs double until one reaches far enough: each is a pure function, and all of them together are
+    little more work than the last.
+    """
+    epochs = 1
+    while (firsts := _firsts(seed, epochs, T, rows))[-1] <= index:
+        epochs *= 2
+    epoch = int(np.searchsorted(firsts, index, side="right")) - 1
+    return _ends(seed, epoch, T, rows), index - int(firsts[epoch])
 
 
 @lru_cache(maxsize=4)

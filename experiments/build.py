@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from datasets.task import Finite
 from experiments import record
 from experiments.settings import Settings
 from minigrad.backend import Array, Params, check_device
@@ -103,7 +104,7 @@ def planned(settings: Settings, method_name: str, config: Any = None) -> Plan:
         settings = replace(settings, task_options=_in_blocks(settings, method))
     task = make_task(settings)
     settings = replace(_counted(settings, task), length=task.length)
-    return Plan(settings, method, config_of(method, config), task)
+    return Plan(settings, method, _short_enough(config_of(method, config), method, task), task)
 
 
 def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
@@ -137,11 +138,74 @@ def _counted(settings: Settings, task: Task) -> Settings:
     from datasets.text import Text
 
     if settings.epochs is None:
+        if not settings.validate_every and not isinstance(task, Finite):
+            raise InputError(
+                f"validate_every 0 is a check after each pass through the data, those of {task.name} have no end: "
+                "give a number of iterations"
+            )
         return settings
-    if not isinstance(task, Text):
-        raise InputError(f"epochs are passes through a text, {task.name} is none: use --max-iterations")
-    batches = task.batches("train", settings.batch_size)
-    return replace(settings, epochs=None, max_iterations=settings.epochs * batches, validate_every=batches)
+    if not isinstance(task, Finite):
+        raise InputError(f"epochs are passes through the data, those of {task.name} have no end: use --max-iterations")
+    batches = task.batches_of(settings.seed, settings.epochs, settings.batch_size)
+    # Passes of one length have always been written down as that length, by which finished runs are found again.
+    every = task.batches("train", settings.batch_size) if isinstance(task, Text) and task.windows == "fixed" else 0
+    return replace(settings, epochs=None, max_iterations=batches, validate_every=every)
+
+
+def _short_enough(config: Any, method: Method, task: Task) -> Any:
+    """The Config, if variable windows are long enough for it: what does not fit would show in the middle of a run."""
+    from datasets.text import Text
+
+    least = method.least(config)
+    if isinstance(task, Text) and task.windows == "variable" and least > task.shortest:
+        raise InputError(
+            f"{method.name} needs windows of at least {least} tokens here, variable ones may have {task.shortest}: "
+            "take fewer parts, or fixed windows"
+        )
+    return config
+
+
+def first_index(settings: Settings, task: Task) -> int:
+    """Number of the batch that the first iteration trains on.
+
+    A text is read from its first window on, and what is checked pass by pass begins where a pass does; otherwise, where
+    it is all the same which of what is drawn comes first, runs have always begun with number 1.
+    """
+    return 0 if task.streams is not None or not settings.validate_every else 1
+
+
+def first_check(settings: Settings) -> int:
+    """The iteration after which a run is checked first.
+
+    Raises:
+        InputError: if that is the end of a pass through data that are missing.
+    """
+    if settings.validate_every:
+        return settings.validate_every
+    task = make_task(settings)
+    assert isinstance(task, Finite)
+    return task.batches_of(settings.seed, 1, settings.batch_size)
+
+
+def checked_after(settings: Settings, iteration: int) -> bool:
+    """Whether a run is checked after an iteration however far it is to go.
+
+    Raises:
+        InputError: as `first_check`.
+    """
+    if settings.validate_every:
+        return iteration % settings.validate_every == 0
+    task = make_task(settings)
+    return task.batch(settings.seed, "train", iteration - 1, settings.batch_size, settings.dtype).last
+
+
+def tokens_of(settings: Settings, task: Task) -> int | None:
+    """Tokens of a training batch, of a text."""
+    from datasets.text import Text
+
+    if isinstance(task, Text):
+        return task.tokens_of(settings.seed, settings.batch_size)
+    return None if task.streams is None else settings.batch_size * task.length
 
 
 def config_of(method: Method, config: Any) -> Any:

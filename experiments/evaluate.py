@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import build, checks, rundir, standing
+from experiments import build, checks, record, rundir, standing
+from experiments import dynamic as adapt
 from experiments.build import Assemble
 from experiments.checkpoint import require_safetensors
 from experiments.errors import RunError
+from experiments.progress import Display, Quiet
 from experiments.rundir import Run
 from minigrad.errors import InputError
 
 if TYPE_CHECKING:
+    from algorithms.dynamic import Config
     from datasets.task import Split
 
 
@@ -25,6 +28,8 @@ def evaluate(
     length: int | None = None,
     device: str | None = None,
     data_dir: Path | None = None,
+    dynamic: Config | None = None,
+    display: Display | None = None,
     assemble: Assemble = build.assemble,
 ) -> dict[str, Any]:
     """Score a run on fresh sequences; the run directory is read only.
@@ -37,26 +42,40 @@ def evaluate(
         length: their length (None: that of the training).
         device: where to compute (None: where the run was trained).
         data_dir: folder of downloaded data (None: that of the run).
+        dynamic: go on learning from the text that is scored, in one stream, with these options (None: do not).
+        display: where to tell how that goes (None: nowhere).
         assemble: makes the parts of a run from names.
 
     Returns:
         run, method, task, length, seed, checkpoint (its path), iteration, split, sequences, of (how many there are
         in the split, where they have an end), error (the first score), scores, chance, solved (whether the error is
-        below the task's bound). Scores and chance in nats a token come with perplexity and bits.
+        below the task's bound). Scores and chance in nats a token come with perplexity and bits. A dynamic evaluation
+        adds the static scores of the same windows, and its options.
 
     Raises:
         RunError: if the run, or the checkpoint asked for, is missing or damaged.
-        InputError: if the length or the device is impossible.
+        InputError: if the length or the device is impossible; if a dynamic evaluation is asked for of what is no text,
+            or with a length.
     """
     if size < 1:
         raise InputError(f"size must be at least 1, got {size}")
+    if dynamic is not None and length is not None:
+        raise InputError("a dynamic evaluation has windows of its own: use --window, and leave --length out")
     run = rundir.open_run(run_dir)
     wished = {"length": length, "device": device, "data_dir": data_dir}
     changes = {name: value for name, value in wished.items() if value is not None}
     parts = standing.parts_of(run, assemble, **changes)
     path, at = _load(run, parts, checkpoint)
-    there, size = parts.task.size_of(split), checks.available(parts, split, size)
-    scores = checks.score(parts, standing.judged(parts, at.state), split, 0, size)
+    there: int | None
+    adapted: dict[str, Any] = {}
+    params = standing.judged(parts, at.state)
+    if dynamic is None:
+        there, size = parts.task.size_of(split), checks.available(parts, split, size)
+        scores = checks.score(parts, params, split, 0, size)
+    else:
+        found = adapt.score(dynamic, parts, params, split, size, run.path, display or Quiet())
+        there, size, scores = found["of"], found["sequences"], {"nll": found["nll"]}
+        adapted = {"static": checks.with_perplexity({"nll": found["static"]}), "dynamic": record.plain(dynamic)}
     return {
         "run": str(run.path),
         "method": parts.method.name,
@@ -70,6 +89,7 @@ def evaluate(
         **({} if there is None else {"of": there}),
         "error": checks.first_score(scores),
         "scores": checks.with_perplexity(scores),
+        **adapted,
         "chance": checks.with_perplexity(parts.task.chance),
         "solved": checks.first_score(scores) < parts.task.solved_below,
     }

@@ -217,9 +217,8 @@ def _try_step(parts: Parts, at: Standing) -> dict[str, str]:
 def _step(parts: Parts, at: Standing) -> tuple[Any, Info, Batch]:
     """The next iteration of the method."""
     settings, number = parts.settings, at.counters.iteration + 1
-    # A text is read from its first window on, in order; which of what is drawn comes first is all the same.
-    first = 1 if parts.task.streams is None else 0
-    batch = checks.batch_on_device(parts, "train", number - 1 + first, settings.batch_size)
+    index = number - 1 + build.first_index(settings, parts.task)
+    batch = checks.batch_on_device(parts, "train", index, settings.batch_size)
     rng = stream(settings.seed, "step", number)
     state, info = parts.method.step(parts.config, parts.model, at.state, batch, rng)
     return state, info, batch
@@ -259,7 +258,7 @@ def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
         "iteration": begin.counters.iteration,
         "max_iterations": settings.max_iterations,
         "error": begin.counters.error,
-        **({} if parts.task.streams is None else {"tokens": settings.batch_size * parts.task.length}),
+        **({} if parts.task.streams is None else {"tokens": build.tokens_of(settings, parts.task)}),
         "chance": dict(parts.task.chance),
         "solved_below": parts.task.solved_below,
     }
@@ -303,7 +302,8 @@ class _Training:
         counters = at.counters.with_loss(loss)
         number = counters.iteration
         self.show(counters, loss)
-        check_due = number % settings.validate_every == 0 or number == settings.max_iterations
+        every = settings.validate_every
+        check_due = number == settings.max_iterations or (number % every == 0 if every else batch.last)
         save_due = number % settings.checkpoint_every == 0
         broken = _not_finite(info, loss) or ((check_due or save_due) and checks.not_finite(state.params))
         if broken:
@@ -332,7 +332,8 @@ class _Training:
         """Scores on fresh sequences and what follows from them: the standing, and what goes into the log."""
         parts, params = self.parts, standing.judged(self.parts, after.state)
         began = time.perf_counter()
-        number = -(-after.counters.iteration // parts.settings.validate_every)
+        # Only endless tasks ask for it, and those have no passes after which to check.
+        number = -(-after.counters.iteration // (parts.settings.validate_every or after.counters.iteration))
         scores = checks.check_scores(parts, params, number)
         line = _judged(params, scores) | line
         counters = stopping.after_check(

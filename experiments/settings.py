@@ -31,7 +31,8 @@ class Settings:
     """Length T of its sequences, in steps; None: the task's own (60 for the synthetic ones, all pixels of an image, 20
     words or 75 characters of a text)."""
     task_options: Mapping[str, str] = field(default_factory=dict)
-    """Options of the task itself, such as jitter false (adding), t2 paper (temporal) or shuffle false (images)."""
+    """Options of the task itself, such as jitter false (adding), t2 paper (temporal), shuffle false (images) or windows
+    variable (texts)."""
     cell: Literal["srn", "gru", "gru-cho", "lstm", "antisymmetric"] = "srn"
     """Recurrent cell (gru: the form of cuDNN; gru-cho: the original form)."""
     activation: Literal["tanh", "sigmoid", "relu", "linear"] = "tanh"
@@ -54,9 +55,11 @@ class Settings:
     max_iterations: int = 100_000
     """Budget: minibatches at most."""
     epochs: int | None = None
-    """Of a text, in place of max-iterations and validate-every: so many passes through it, a check after each."""
+    """Of a text or of images, in place of max-iterations and validate-every: so many passes through them, a check after
+    each."""
     validate_every: int = 100
-    """Iterations between two checks on fresh sequences."""
+    """Iterations between two checks on fresh sequences; 0: of a text or of images, a check after each pass through
+    them."""
     validate_size: int = 10_000
     """Sequences of a check: fresh ones, or, where data are finite, the same ones each time, at most all there are."""
     patience: int = 300
@@ -79,7 +82,7 @@ class Settings:
             if get_origin(hint) is Literal:
                 one_of(entry.name, value, get_args(hint))
             elif hint is int or (hint == (int | None) and value is not None):
-                _whole_number(entry.name, value, least=0 if entry.name == "seed" else 1)
+                _whole_number(entry.name, value, least=0 if entry.name in ("seed", "validate_every") else 1)
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -81,6 +81,6 @@ def job_seconds(job: Job) -> float:
     inputs, answers = s.hidden if task.tokens else task.input_size, s.length if task.loss_at == "every" else 1
     recurrent = s.length * s.hidden * (inputs + s.hidden) * GATES[s.cell] * s.layers
     forward = 2.0 * (recurrent + answers * s.hidden * task.output_size)
-    checked = min(s.validate_size, 10_000) / s.validate_every
+    checked = min(s.validate_size, 10_000) / build.first_check(s)
     operations = forward * (PRODUCTS.get(job.method, 5.0) * s.batch_size + checked)
     return s.max_iterations * (operations / (SHARE * peak()) + PER_ITERATION)

@@ -208,11 +208,19 @@ def perplexity(job: Job, *, of: Literal["valid", "train", "test"] = "valid", bit
         return Measured(_told(found["scores"]["nll"], bits), [done], note=f"at iteration {found['iteration']:,}")
     if of == "train":
         lines = [x for x in journal.read_metrics(rundir.Run(done.run).metrics) if x.get("loss") is not None]
-        last = [x["loss"] for x in lines if x["iteration"] > done.iterations - job.settings.validate_every]
+        begun = _before_last_pass(lines, done, job.settings.validate_every)
+        last = [x["loss"] for x in lines if x["iteration"] > begun]
         if not last:
             return Measured(None, [done], note="its log holds no cost")
         return Measured(_told(sum(last) / len(last), bits), [done], note="over the last pass")
     return _lowest_perplexity(done, bits)
+
+
+def _before_last_pass(lines: list[dict[str, Any]], done: Result, every: int) -> int:
+    """The iteration after which the last pass began: passes end with a check."""
+    if every:
+        return done.iterations - every
+    return max((x["iteration"] for x in lines if "error" in x and x["iteration"] < done.iterations), default=0)
 
 
 def _told(nll: float, bits: bool) -> float:

@@ -59,7 +59,7 @@ class Store:
         """The longest run that used up a smaller budget, and whose continuation the run of a job is."""
         runs = self._runs.get(job.key, ())
         usable = [
-            (budget, run) for run, budget in runs if budget < job.settings.max_iterations and _extends(run, budget)
+            (budget, run) for run, budget in runs if budget < job.settings.max_iterations and _extends(run, budget, job)
         ]
         return max(usable, key=lambda item: item[0])[1] if usable else None
 
@@ -77,17 +77,17 @@ def _end(run: Run, budget: int, job: Job) -> Result | None:
         done = result.load(run)
         if done is None or budget == job.settings.max_iterations:
             return done
-        own_end = done.status != "budget" and budget % job.settings.validate_every == 0
+        own_end = done.status != "budget" and build.checked_after(job.settings, budget)
         return done if own_end and done.iterations <= job.settings.max_iterations else None
     return None
 
 
-def _extends(run: Run, budget: int) -> bool:
+def _extends(run: Run, budget: int, job: Job) -> bool:
     """Whether a run used up its budget, and checked at its end only what a longer run checks there too."""
     with suppress(InputError):
         done = result.load(run)
-        every: int = job_of(run).settings.validate_every
-        return done is not None and done.status == "budget" and budget % every == 0 and run.newest() is not None
+        ended = done is not None and done.status == "budget" and run.newest() is not None
+        return ended and build.checked_after(job.settings, budget)
     return False
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import algorithms
-from experiments import drawing, exits, files, record
+from experiments import build, drawing, exits, files, record
 from experiments.display import duration, table
 from experiments.parallel import job as jobs
 from experiments.parallel.job import Job, shown
@@ -63,7 +63,7 @@ def sweep(request: Request) -> int:
             raise InputError(f"--out {request.out} is where the figure goes: give the ranking another ending, .json")
     chosen = points(request.grid, request.sample, request.sample_seed)
     made = [[job_of(request, point, seed) for seed in request.seeds] for point in chosen]
-    check_every = max(job.settings.validate_every for runs in made for job in runs)
+    check_every = max(build.first_check(job.settings) for runs in made for job in runs)
     budgets = search.rungs(request.first, request.eta, request.settings.max_iterations, check_every)
     began, spent = time.monotonic(), _children()
     ranked, failures = search.search(chosen, made, budgets, request.eta, request.workers)

@@ -126,7 +126,7 @@ def rungs(first: int | None, eta: int, most: int, check_every: int) -> list[int 
         raise InputError(f"halving: eta must be at least 2, got {eta}")
     if first < check_every:
         why = "before its first check nothing tells a run from another"
-        raise InputError(f"halving: first must be at least validate_every ({check_every:,}), got {first:,}: {why}")
+        raise InputError(f"halving: first must be at least {check_every:,} iterations, got {first:,}: {why}")
     budgets: list[int | None] = []
     while first < most:
         budgets.append(first)

@@ -98,7 +98,23 @@ def test_the_rate_halves_when_checks_stop_becoming_better() -> None:
     assert schedule.validated(plain, state, 1.0) is state
 
 
+@pytest.mark.parametrize("length", [1, 3, 4])
+def test_the_rate_of_a_window_follows_its_length(length: int) -> None:
+    """To the last digit; every window in proportion to how long it is."""
+    (whole,) = batches(1)
+    window = replace(whole, x=whole.x[:length], y=whole.y[:length])
+    (state,), (info,) = train([window], lr=0.3, rate_window=7)
+    for name, p in network()[1].items():
+        assert_array_equal(state.params[name], p - 0.3 * length / 7 * info.grads[name])
+    (same,), _ = train([whole], lr=0.3, rate_window=T)
+    assert_array_equal(same.params["W_hh"], train([whole], lr=0.3)[0][0].params["W_hh"])
+
+
 def test_impossible_options() -> None:
+    with pytest.raises(InputError, match="rate_window must be above 0"):
+        bptt.Config(rate_window=0)
+    with pytest.raises(InputError, match="rate_window is the rate of one window: leave update_freq at 1"):
+        bptt.Config(rate_window=70, update_freq=2)
     for options in ({"update_freq": -1}, {"decay_after": -1}):
         with pytest.raises(InputError, match="must be at least 0"):
             bptt.Config(**options)  # type: ignore[arg-type]

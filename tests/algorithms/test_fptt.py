@@ -157,6 +157,23 @@ def test_any_array_library_comes_to_the_same(form: Any) -> None:
         assert_allclose(loose(ends[1][name]), p, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize(("length", "count"), [(12, 3), (11, 4), (5, 4)])
+def test_the_rate_of_a_window_follows_its_length_and_its_parts(length: int, count: int) -> None:
+    """To the last digit: lr T / (2 rate_window P'), the part that remains being one of the P'."""
+    (whole,) = windows(1)
+    window = replace(whole, x=whole.x[:length], y=whole.y[:length])
+    assert len(fptt.parts(length, 3)) == count
+    options: dict[str, Any] = {"optimizer": "sgd", "alpha": 0.2}
+    (scaled,), (a,) = train([window], lr=0.3, rate_window=70, **options)
+    (plain,), (b,) = train([window], lr=0.3 * length / (2 * 70 * count), **options)
+    for name, p in plain.params.items():
+        assert_array_equal(scaled.params[name], p)
+        assert_array_equal(a.grads[name], b.grads[name])
+    (single,), (info,) = train([window], lr=0.3, rate_window=70, **options | {"parts": 1})
+    for name, p in network()[1].items():
+        assert_array_equal(single.params[name], p - 0.3 * length / (2 * 70 * 1) * info.grads[name])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -167,6 +184,7 @@ def test_any_array_library_comes_to_the_same(form: Any) -> None:
         ({"rho": 1.5}, "beta and rho must be at most 1"),
         ({"penalty_factor": float("nan")}, "penalty_factor must be at least 0"),
         ({"clip": 0.0}, "clip must be above 0"),
+        ({"rate_window": 0}, "rate_window must be above 0"),
         ({"form": "equation6", "rho": 0.5}, "belong to form running: leave them out with equation6"),
         ({"form": "algorithm2", "beta": 0.7}, "belong to form running: leave them out with algorithm2"),
     ],

@@ -162,6 +162,17 @@ def test_labels_stay_with_their_images(folder: Path) -> None:
         assert batch.y.tolist() == [n % 100 % 10 for n in numbers(batch)]
 
 
+@settings(deadline=None, max_examples=40)
+@given(size=st.integers(1, 150), passes=st.integers(1, 6), split=st.sampled_from(["train", "valid", "test"]))
+def test_a_pass_ends_with_the_batch_that_holds_its_last_image(folder: Path, size: int, passes: int, split: Any) -> None:
+    task: Any = make("mnist-pixels", None, folder)
+    there = task.size_of(split)
+    ends = {-(-there * n // size) - 1 for n in range(1, passes + 1)}
+    found = {n for n in range(max(ends) + 1) if task.batch(3, split, n, size).last}
+    assert found == ends
+    assert task.batches_of(3, passes, size) == -(-passes * KEPT // size)
+
+
 def test_epochs_and_seeds_differ_in_their_order(folder: Path) -> None:
     task = make("mnist-pixels", None, folder)
     orders = [drawn(task, 3 * KEPT, seed)[e * KEPT :][:KEPT] for seed in (0, 1) for e in range(3)]

@@ -146,6 +146,88 @@ def test_the_text_of_training_can_be_validated_on(folder: Path, layout: Any) -> 
     assert "valid must be valid or train" in refusal(lambda: make("ptb-word", 7, place, valid="test"))
 
 
+# --- variable windows ---
+
+
+def variable(folder: Path, length: int = 20, **options: Any) -> Any:
+    return make("ptb-word", length, counting(folder, 2000), windows="variable", **options)
+
+
+@settings(deadline=None, max_examples=60)
+@given(length=st.integers(5, 60), size=st.integers(1, 25), number=st.integers(0, 9), seed=st.integers(0, 99))
+def test_variable_windows_lose_nothing(folder: Path, length: int, size: int, number: int, seed: int) -> None:
+    """Each pass goes through every token of the streams once, in order, in windows of at least five."""
+    task, rows = variable(folder, length), 1999 // size
+    begin = task.batches_of(seed, number, size)
+    count = task.batches("train", size, seed, number)
+    assert task.batches_of(seed, number + 1, size) == begin + count
+    batches = [task.batch(seed, "train", begin + n, size) for n in range(count)]
+    x = np.concatenate([batch.x for batch in batches])
+    np.testing.assert_array_equal(x, np.arange(size) * rows + np.arange(rows)[:, None])
+    for n, batch in enumerate(batches):
+        np.testing.assert_array_equal(batch.y, batch.x + 1)
+        assert batch.x.shape == batch.y.shape
+        assert task.shortest <= len(batch.x) <= length + 44
+        assert (batch.continues, batch.index, batch.consecutive) == (n > 0, n, False)
+        assert batch.last == (n == count - 1)
+    assert not task.batch(seed, "train", begin + count, size).continues
+
+
+def test_lengths_are_drawn_as_stated(folder: Path) -> None:
+    """Means and spread of many windows; a twentieth of them around half of T."""
+    task = make("sample-char", 70, windows="variable", characters=1_000_000)
+    lengths = np.array([len(task.batch(3, "train", n, 1).x) for n in range(14_000)])
+    halves = lengths[lengths < 52]  # ten standard deviations lie between 35 and 70
+    assert len(halves) / len(lengths) == pytest.approx(0.05, abs=0.008)
+    for part, base in ((halves, 35), (lengths[lengths >= 52], 70)):
+        assert part.mean() == pytest.approx(base - 0.5, abs=0.6 if base == 35 else 0.2)  # int() cuts off half a token
+        assert part.std() == pytest.approx(5, abs=0.5 if base == 35 else 0.15)
+    assert lengths.max() < 110
+
+
+def test_lengths_follow_from_seed_and_epoch_alone(folder: Path) -> None:
+    """Whatever was asked before; every pass and every seed has its own; fewer rows cut the same lengths off earlier."""
+    task = variable(folder)
+    first = [task.batch(1, "train", n, 2).x for n in range(200)]
+    text._ends.cache_clear()
+    text._firsts.cache_clear()
+    for n in (150, 3, 199, 0):
+        np.testing.assert_array_equal(variable(folder).batch(1, "train", n, 2).x, first[n])
+    passes = [text._ends(seed, epoch, 20, 999).tolist() for seed in (1, 2) for epoch in (0, 1)]
+    assert len({tuple(ends) for ends in passes}) == 4
+    short = text._ends(1, 0, 20, 500)
+    np.testing.assert_array_equal(short[:-2], text._ends(1, 0, 20, 999)[: len(short) - 2])
+
+
+def test_a_short_rest_falls_to_the_window_before(folder: Path) -> None:
+    for rows in range(5, 400):
+        ends = text._ends(0, 0, 20, rows)
+        assert ends[-1] == rows
+        assert np.diff(ends, prepend=0).min() >= 5
+
+
+def test_only_training_windows_vary(folder: Path) -> None:
+    task, fixed = variable(folder), make("ptb-word", 20, counting(folder, 2000))
+    for split in ("valid", "test"):
+        assert task.size_of(split) == fixed.size_of(split)
+        for n in range(5):
+            np.testing.assert_array_equal(task.batch(1, split, n, 3).x, fixed.batch(2, split, n, 3).x)  # type: ignore[arg-type]
+
+
+def test_impossible_windows_are_refused(folder: Path) -> None:
+    assert "windows must be fixed or variable, got 'long'" in refusal(lambda: make("ptb-word", 20, windows="long"))
+    assert "layout streams alone" in refusal(lambda: variable(folder, layout="blocks"))
+    assert "a length of at least 5, got 4" in refusal(lambda: variable(folder, 4))
+    assert "train has 2,000 tokens, 2,001 are needed" in refusal(lambda: variable(folder).batches_of(1, 3, 100))
+
+
+@pytest.mark.parametrize("layout", ["streams", "blocks"])
+def test_passes_of_fixed_windows_are_alike(folder: Path, layout: Any) -> None:
+    task: Any = make("ptb-word", 7, counting(folder, 300), layout=layout)
+    count = task.batches("train", 4)
+    assert [task.batches_of(5, n, 4) for n in range(3)] == [0, count, 2 * count]
+
+
 # --- blocks ---
 
 

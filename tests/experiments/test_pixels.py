@@ -71,6 +71,20 @@ def test_methods_train_on_images_of_three_colours(tmp_path: Path, method: str, m
     assert json.loads((done.run / "config.json").read_text())["settings"]["task_options"] == {"train_files": "1"}
 
 
+def test_epochs_are_passes_through_the_images(tmp_path: Path) -> None:
+    """100 images in batches of 16: passes end within the batches 7, 13, 19."""
+    options: dict[str, Any] = {"task_options": {"train_size": "100"}, "batch_size": 16}
+    done = train(tmp_path, epochs=3, **options)
+    settings = json.loads((done.run / "config.json").read_text())["settings"]
+    assert (settings["max_iterations"], settings["validate_every"], settings["epochs"]) == (19, 0, None)
+    lines = [json.loads(line) for line in (done.run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines if "error" in line] == [0, 7, 13, 19]
+    parts = build.assemble(Settings(task="digits-pixels", epochs=3, **options), "bptt")
+    assert build.first_index(parts.settings, parts.task) == 0
+    # Runs that are checked every so many iterations begin where they always did.
+    assert build.first_index(Settings(task="digits-pixels"), parts.task) == 1
+
+
 def test_evaluation_covers_the_test_images_once_and_knows_one_length(tmp_path: Path) -> None:
     done = train(tmp_path)
     answer = evaluate(done.run)

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
         ({"layers": True}, "layers must be a whole number"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"max_iterations": 0}, "max_iterations"),
-        ({"validate_every": 0}, "validate_every"),
+        ({"validate_every": -1}, "validate_every"),
         ({"checkpoint_every": 0}, "checkpoint_every"),
         ({"log_every": "10"}, "log_every"),
         ({"cell": "lsmt"}, "cell cannot be 'lsmt': did you mean lstm"),

@@ -90,15 +90,21 @@ def test_rungs_grow_up_to_the_budget(first: int | None, eta: int, budgets: list[
     assert search.rungs(first, eta, SMALL.max_iterations, check_every=10) == budgets
 
 
-@pytest.mark.parametrize(("first", "eta", "says"), [(9, 3, r"validate_every \(10\), got 9"), (10, 1, "eta .* got 1")])
+@pytest.mark.parametrize(("first", "eta", "says"), [(9, 3, "at least 10 iterations, got 9"), (10, 1, "eta .* got 1")])
 def test_a_rung_without_a_check_is_refused(first: int, eta: int, says: str) -> None:
     with pytest.raises(InputError, match=says):
         sweep(request("alpha_f=0.1,0.2", first=first, eta=eta))
 
 
 def test_every_point_is_checked_within_the_first_rung() -> None:
-    with pytest.raises(InputError, match=r"validate_every \(30\), got 20"):
+    with pytest.raises(InputError, match="at least 30 iterations, got 20"):
         sweep(request("validate_every=30,10", first=20))
+
+
+def test_where_checks_come_after_passes_the_first_rung_holds_one() -> None:
+    images = replace(SMALL, task="digits-pixels", length=None, batch_size=100, validate_every=0)
+    with pytest.raises(InputError, match="at least 10 iterations, got 9"):
+        sweep(replace(request("alpha_f=0.1,0.2", first=9), settings=images))
 
 
 def test_points_rank_by_seeds_solved_then_speed_then_error() -> None:

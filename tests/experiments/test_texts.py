@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
+import algorithms
 from datasets import text
-from experiments import build, checks, loop, stopping
+from experiments import build, checks, loop, rundir, standing, stopping
 from experiments.build import Parts
 from experiments.evaluate import evaluate
-from experiments.parallel import job
+from experiments.parallel import job, store
 from experiments.result import Result
 from experiments.settings import Settings
 from minigrad.errors import InputError
@@ -167,10 +169,93 @@ def test_epochs_are_passes_through_the_text(tmp_path: Path) -> None:
         chosen = {**options, "task_options": {**options["task_options"], "layout": layout}}
         made = build.assemble(Settings(epochs=3, runs_dir=tmp_path, **chosen), "bptt").settings
         assert (made.max_iterations, made.validate_every, made.epochs) == (3 * batches, batches, None)
-    with pytest.raises(InputError, match="epochs are passes through a text, temporal is none"):
+    with pytest.raises(InputError, match="epochs are passes through the data, those of temporal have no end"):
         build.assemble(Settings(epochs=3), "bptt")
+    with pytest.raises(InputError, match="after each pass through the data, those of adding have no end"):
+        build.assemble(Settings(task="adding", validate_every=0), "bptt")
     with pytest.raises(InputError, match="epochs must be at least 1"):
         Settings(epochs=0)
+
+
+VARIABLE: dict[str, Any] = {
+    "task_options": {"characters": "3000", "windows": "variable"},
+    "length": 10,
+    "batch_size": 6,
+    "validate_every": 0,
+}
+
+
+def checks_of(done: Result) -> list[int]:
+    """The iterations at which a run was checked."""
+    lines = [json.loads(line) for line in (done.run / "metrics.jsonl").read_text().splitlines()]
+    return [line["iteration"] for line in lines if "error" in line]
+
+
+def test_passes_of_variable_windows_are_checked_where_they_end(tmp_path: Path) -> None:
+    """However many windows each of them has."""
+    done = train(tmp_path, epochs=4, **VARIABLE)
+    parts = standing.parts_of(rundir.Run(done.run))
+    task: Any = parts.task
+    ends = [task.batches_of(1234, n, 6) for n in range(5)]
+    assert len({b - a for a, b in pairwise(ends)}) > 1
+    assert checks_of(done) == ends
+    assert (parts.settings.max_iterations, parts.settings.validate_every, parts.settings.epochs) == (ends[4], 0, None)
+    assert [build.checked_after(parts.settings, n) for n in (ends[1] - 1, ends[1], ends[2])] == [False, True, True]
+    assert build.first_check(parts.settings) == ends[1]
+    cut_short = train(tmp_path, **VARIABLE | {"max_iterations": ends[2] + 1})
+    assert checks_of(cut_short) == [*ends[:3], ends[2] + 1]
+
+
+def test_fixed_windows_are_checked_after_each_pass_too(tmp_path: Path) -> None:
+    """A number of iterations and 0 are the same run."""
+    options: dict[str, Any] = {"task_options": {"characters": "3000"}, "length": 10, "batch_size": 6}
+    counted = train(tmp_path, epochs=2, **options)
+    assert checks_of(counted) == [0, 49, 98]
+    passes = train(tmp_path, **options | {"max_iterations": 98, "validate_every": 0})
+    assert toy.outcome(counted.run) == toy.outcome(passes.run)
+
+
+@pytest.mark.parametrize(("method", "config"), [("bptt", {"rate_window": 10}), ("fptt", {"parts": 3, "lr": 0.01})])
+def test_variable_windows_resume_in_the_middle_of_a_pass(tmp_path: Path, method: str, config: dict[str, Any]) -> None:
+    wished = settings_of(tmp_path, **VARIABLE, epochs=3)
+    whole = loop.train(wished, method, config, loop.Quiet(), draw=False)
+    cut = loop.train(wished, method, config, loop.Quiet(), draw=False, until=73)
+    loop.resume(cut.run, loop.Quiet(), draw=False)
+    assert toy.outcome(cut.run) == toy.outcome(whole.run)
+
+
+def test_windows_that_may_be_too_short_for_a_method_are_refused_at_once() -> None:
+    with pytest.raises(InputError, match="fptt needs windows of at least 6 tokens here, variable ones may have 5"):
+        build.planned(settings_of(Path(), **VARIABLE), "fptt", {"parts": 6})
+    build.planned(settings_of(Path(), **VARIABLE), "fptt", {"parts": 5})
+    with pytest.raises(InputError, match="layout streams alone"):
+        build.planned(settings_of(Path(), **VARIABLE), "btprop")
+
+
+def test_a_run_in_passes_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
+    """If that ended with a pass: otherwise its last check is one that the longer run does not make."""
+    short, long = (job.Job("bptt", None, settings_of(tmp_path, **VARIABLE, epochs=n)) for n in (1, 2))
+    short, long = (replace(each, settings=build.planned(each.settings, "bptt").settings) for each in (short, long))
+    short, long = (replace(each, config=build.config_of(algorithms.method("bptt"), None)) for each in (short, long))
+    done = loop.train(short.settings, "bptt", None, loop.Quiet(), draw=False)
+    found = store.Store(tmp_path).shorter(long)
+    assert found is not None
+    assert found.path == done.run
+    longer = loop.extend(done.run, long.settings.max_iterations, loop.Quiet(), draw=False)
+    whole = loop.train(long.settings, "bptt", None, loop.Quiet(), draw=False)
+    assert toy.outcome(longer.run) == toy.outcome(whole.run)
+    odd = settings_of(tmp_path / "odd", **VARIABLE | {"max_iterations": short.settings.max_iterations - 1})
+    loop.train(odd, "bptt", None, loop.Quiet(), draw=False)
+    assert store.Store(tmp_path / "odd").shorter(long) is None
+
+
+def test_what_is_told_of_a_run_counts_the_tokens_of_its_windows() -> None:
+    fixed, varied = (parts_of(length=10, batch_size=6, task_options=o)[0] for o in ({}, VARIABLE["task_options"]))
+    assert build.tokens_of(fixed.settings, fixed.task) == 60
+    task: Any = varied.task
+    mean = 6 * 499 / task.batches_of(1234, 1, 6)
+    assert build.tokens_of(varied.settings, task) == round(mean)
+    assert build.tokens_of(Settings(), build.make_task(Settings())) is None
 
 
 def test_evaluation_tells_perplexity_and_bits(tmp_path: Path) -> None:

@@ -202,6 +202,19 @@ def test_perplexity_of_the_other_texts(on_a_text: Callable[[Job], Result]) -> No
     assert drive(perplexity(wanted, of="train", bits=True), on_a_text)[0].value == pytest.approx(cost / math.log(2))
 
 
+def test_the_last_pass_is_what_follows_the_last_check_but_one(on_a_text: Callable[[Job], Result]) -> None:
+    """Where checks come after passes, of which no two need to be equally long."""
+    passes = {"length": 10, "validate_every": 0, "max_iterations": 300, "batch_size": 20, "log_every": 7}
+    options = {"task_options": {"characters": "20000", "windows": "variable"}}
+    wanted = job.make("bptt", {"lr": 0.5}, {**TEXT, **passes, **options})
+    found = drive(perplexity(wanted, of="train"), on_a_text)[0]
+    lines = list(journal.read_metrics(found.runs[0].run / "metrics.jsonl"))
+    *_, begun, ended = (line["iteration"] for line in lines if "error" in line)
+    costs = [line["loss"] for line in lines if begun < line["iteration"] <= ended]
+    assert 150 < begun < ended == 300
+    assert found.value == pytest.approx(math.exp(sum(costs) / len(costs)))
+
+
 def test_a_change_of_perplexity_is_against_a_run_that_differs_in_what_is_named(
     on_a_text: Callable[[Job], Result],
 ) -> None:
