@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from algorithms import fptt
+from algorithms import fptt, part_losses
 from algorithms.model import Model
 from algorithms.protocol import Info
 from datasets.synthetic import Adding
@@ -162,7 +162,7 @@ def test_the_rate_of_a_window_follows_its_length_and_its_parts(length: int, coun
     """To the last digit: lr T / (2 rate_window P'), the part that remains being one of the P'."""
     (whole,) = windows(1)
     window = replace(whole, x=whole.x[:length], y=whole.y[:length])
-    assert len(fptt.parts(length, 3)) == count
+    assert len(part_losses.spans(length, 3)) == count
     options: dict[str, Any] = {"optimizer": "sgd", "alpha": 0.2}
     (scaled,), (a,) = train([window], lr=0.3, rate_window=70, **options)
     (plain,), (b,) = train([window], lr=0.3 * length / (2 * 70 * count), **options)
