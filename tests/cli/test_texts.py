@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from algorithms.dynamic import Config
+from cli import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +60,37 @@ def test_a_text_from_training_to_its_perplexity(cli: Cli, tmp_path: Path) -> Non
     said = cli("evaluate", entries["run"]).stdout
     rows = {line.split()[0]: line for line in said.splitlines()}
     assert f"nll {scores['error']:.4g}, perplexity {scores['scores']['perplexity']:.4g}, bits " in rows["scores"]
+
+
+def test_a_text_is_evaluated_while_the_network_goes_on_learning(cli: Cli) -> None:
+    options = ["--task-options", "characters", 4000, "windows", "variable", "--rate-window", 6, *SMALL, "--epochs", 1]
+    trained = cli("train", "bptt", "--task", "sample-char", *options)
+    assert trained.returncode == 0, trained.stderr
+    run = json.loads(trained.stdout)["run"]
+    done = cli("evaluate", run, "--dynamic", "--lr", 0.001, "--statistics-batch", 20, "--size", 50, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "pass statistics of the training text" in done.stderr
+    assert "iteration 50 of 50" in done.stderr
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert (found["sequences"], found["of"], found["dynamic"]["lr"]) == (50, 80, 0.001)
+    assert found["scores"]["perplexity"] == pytest.approx(math.exp(found["error"]))
+    assert found["static"]["nll"] != found["error"]
+    assert refusal(cli("evaluate", run, "--window", 7), "evaluate") == (
+        "--window belongs to a dynamic evaluation: add --dynamic"
+    )
+    assert (
+        refusal(cli("evaluate", run, "--dynamic", "--eps", 0), "evaluate") == "eps must be above 0 and finite, got 0.0"
+    )
+    said = cli("evaluate", run, "--dynamic", "--size", 50).stdout
+    assert any(row.startswith("static ") and "perplexity" in row for row in said.splitlines())
+
+
+def test_the_flags_of_a_dynamic_evaluation_have_its_defaults() -> None:
+    flags = inspect.signature(evaluate).parameters
+    assert {field.name: field.default for field in fields(Config)} == {
+        field.name: flags[field.name].default for field in fields(Config)
+    }
 
 
 def test_another_vocabulary_is_refused(cli: Cli, tmp_path: Path) -> None:

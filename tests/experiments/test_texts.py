@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 import algorithms
+from algorithms.dynamic import Config
 from datasets import text
 from experiments import build, checks, loop, rundir, standing, stopping
 from experiments.build import Parts
@@ -272,6 +273,75 @@ def test_evaluation_tells_perplexity_and_bits(tmp_path: Path) -> None:
     assert other["error"] == pytest.approx(nll, rel=1e-12)
     assert evaluate(done.run, size=100, length=7)["sequences"] == 100
     assert evaluate(done.run, split="valid")["error"] == done.error
+
+
+# --- dynamic evaluation ---
+
+
+class Telling(loop.Quiet):
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def started(self, run_dir: Path, facts: dict[str, Any]) -> None:
+        self.told.append(facts["pass"])
+
+    def progress(
+        self, iteration: int, cost: float, error: float, iterations_per_second: float, seconds_left: float
+    ) -> None:
+        self.told.append(iteration)
+
+    def finished(self) -> None:
+        self.told.append("finished")
+
+
+@pytest.mark.parametrize("changes", [{}, {"task_options": VARIABLE["task_options"]}])
+def test_a_run_is_evaluated_dynamically(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Of the same tokens, in one stream: without rates, what the whole text costs in one unroll."""
+    done = train(tmp_path, dtype="float32", **changes)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    parts = standing.parts_of(rundir.Run(done.run))
+    task: Any = parts.task
+    newest = rundir.Run(done.run).newest()
+    assert newest is not None
+    params = standing.load(newest, parts)[0].state.params
+    ids = np.asarray(task.corpus.test, np.int64)[:, None]
+    model: Any = parts.model
+    cost = float(model.score(params, model.unroll(params, ids[:-1], model.initial_state(params, 1)), ids[1:]))
+    display = Telling()
+    answer = evaluate(done.run, dynamic=Config(lr=0.0, lam=0.0), display=display)
+    assert answer["error"] == answer["scores"]["nll"] == pytest.approx(cost, rel=1e-5)
+    assert answer["static"] == pytest.approx(answer["scores"], rel=1e-6)
+    windows = -(-(len(ids) - 1) // 5)
+    assert (answer["sequences"], answer["of"]) == (windows, windows)
+    told = [word for word in display.told if isinstance(word, str)]
+    assert told == ["statistics of the training text", "finished", "scores of the test text", "finished"]
+    assert display.told[-2] == windows
+    moved = evaluate(done.run, size=40, split="valid", dynamic=Config(window=3, statistic="mean"))
+    assert (moved["sequences"], moved["static"]["nll"] != moved["error"]) == (40, True)
+    assert moved["dynamic"] == {
+        "lr": 0.002,
+        "lam": 0.02,
+        "eps": 0.001,
+        "window": 3,
+        "statistics_batch": 100,
+        "statistic": "mean",
+    }
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_impossible_dynamic_evaluations_are_refused(tmp_path: Path) -> None:
+    done = train(tmp_path, max_iterations=1)
+    with pytest.raises(InputError, match="windows of its own: use --window, and leave --length out"):
+        evaluate(done.run, length=5, dynamic=Config())
+    with pytest.raises(InputError, match="train has 20,000 tokens, 25,001 are needed"):
+        evaluate(done.run, dynamic=Config(statistics_batch=5000))
+    with pytest.raises(InputError, match=r"the parameters have run away .*: take a smaller --lr"):
+        evaluate(done.run, dynamic=Config(lr=1e305))
+    other = loop.train(Settings(max_iterations=1, hidden=4, runs_dir=tmp_path), "bptt", None, loop.Quiet(), draw=False)
+    with pytest.raises(InputError, match="goes on learning from a text, temporal is none: leave --dynamic out"):
+        evaluate(other.run, dynamic=Config())
 
 
 # --- another vocabulary ---
