@@ -161,7 +161,7 @@ def test_any_array_library_comes_to_the_same(form: Any) -> None:
 def test_the_rate_of_a_window_follows_its_length_and_its_parts(length: int, count: int) -> None:
     """To the last digit: lr T / (2 rate_window P'), the part that remains being one of the P'."""
     (whole,) = windows(1)
-    window = replace(whole, x=whole.x[:length], y=whole.y[:length])
+    window = replace(whole, x=whole.x[:length], y=whole.y[:length], last=False)
     assert len(part_losses.spans(length, 3)) == count
     options: dict[str, Any] = {"optimizer": "sgd", "alpha": 0.2}
     (scaled,), (a,) = train([window], lr=0.3, rate_window=70, **options)
