@@ -112,9 +112,11 @@ class UpdateRule:
     """Decay of Adam's two averages, in [0, 1)."""
     adam_eps: float = 1e-8
     """Added to the root in Adam, > 0."""
+    wd: float = 0.0
+    """Weight decay, >= 0: so much of a parameter is added to its gradient after clipping, before the update rule."""
 
     def __post_init__(self) -> None:
-        at_least_zero(self, "momentum")
+        at_least_zero(self, "momentum", "wd")
         if self.momentum >= 1:
             raise InputError(f"momentum must be below 1, got {self.momentum}")
         if not all(0 <= b < 1 for b in self.adam_betas):
@@ -122,7 +124,11 @@ class UpdateRule:
         above_zero(self, "adagrad_eps", "adam_eps")
 
     def rule(self, lr: float) -> optim.Optimizer:
-        """The update rule at one learning rate."""
+        """Weight decay where there is some, and the update rule at one learning rate."""
+        rule = self._rule(lr)
+        return optim.chain(optim.weight_decay(self.wd), rule) if self.wd else rule
+
+    def _rule(self, lr: float) -> optim.Optimizer:
         match self.optimizer:
             case "sgd":
                 return optim.sgd(lr)
