@@ -6,7 +6,8 @@ long text through which the state is carried (truncated BPTT).
     W  <- W - lr dE/dW
 
 Where the sequences of a batch are successive blocks of one text, each begins in the state in which the one before ends,
-and gradients end at the borders.
+and gradients end at the borders. The forward pass of a batch is one of the model as it is drawn for it: dropout, AR and
+TAR (see `algorithms.model`).
 
 Legend: T time, B batch, S numbers in a state; E loss, h states [T, B, S].
 """
@@ -22,6 +23,7 @@ import numpy as np
 from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.protocol import (
+    READOUTS,
     Batch,
     Info,
     Method,
@@ -33,7 +35,7 @@ from algorithms.protocol import (
     last_state,
     without,
 )
-from minigrad import kernels, optim
+from minigrad import optim
 from minigrad.backend import Array, Params
 from minigrad.errors import InputError
 from minigrad.tape import Tape
@@ -103,6 +105,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     """One update by the gradient of the loss on one batch."""
     p, x, y = state.params, batch.x, batch.y
     h0 = initial_state(model, p, batch, state.carry)
+    model = model.drawn(rng, p, *x.shape[:2])
 
     with Tape() as tape:
         w = tape.watch(p)
@@ -124,7 +127,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": h.value},
-        kernels=kernels.twins(called(model), (x.shape[1], model.cell.hidden), p["W_hy"]),
+        kernels=model.twins(called(model), p, x.shape[1]),
     )
     waiting: dict[str, Any] = {"total": None, "count": 0} if due else {"total": total, "count": count}
     return replace(state, params=W, optimizer=optimizer, carry=last_state(h.value), **waiting), info
@@ -165,6 +168,8 @@ METHODS = {
         init=init,
         step=step,
         kernels=called,
+        readouts=READOUTS,
+        draws=True,
         validated=validated,
     )
 }

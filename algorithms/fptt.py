@@ -17,7 +17,9 @@ which paper and released code state the method are
                   W_bar as in algorithm2
 
 `running` is the released code's and the default: it asks for no gradient at W_{t+1}. With alpha = 0 there is no
-regulariser, and what is left is one step of truncated BPTT a part, the control "online TBPTT".
+regulariser, and what is left is one step of truncated BPTT a part, the control "online TBPTT". The model is drawn anew
+for every part: dropout, AR and TAR (see `algorithms.model`). A tensor in two places, such as the embedding of a tied
+readout, is one parameter, and the regulariser has it once.
 
 Legend:
     T, K, P'        steps of a sequence; parts asked for (`parts`); parts that there are, K or K + 1
@@ -37,6 +39,7 @@ import numpy as np
 from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.protocol import (
+    READOUTS,
     Batch,
     Info,
     Method,
@@ -48,7 +51,7 @@ from algorithms.protocol import (
     last_state,
     without,
 )
-from minigrad import kernels, optim
+from minigrad import optim
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 from minigrad.tape import Tape
@@ -136,12 +139,13 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         InputError: if the sequences have fewer steps than there are to be parts.
     """
     spans = parts(batch.x.shape[0], config.parts)
-    entered = h = initial_state(model, state.params, batch, carried(model, state) if batch.continues else None)
+    entered = h = initial_state(model, state.params, batch, carried(model, state, rng) if batch.continues else None)
     losses: list[Array] = []
     grads: Params = {}
     at = state
     for p, (first, last) in enumerate(spans):
-        part = Part(config, model, batch, first, last, (p + 1) / len(spans))
+        drawn = model.drawn(rng, at.params, last - first, batch.x.shape[1])
+        part = Part(config, drawn, batch, first, last, (p + 1) / len(spans))
         at, l, grads, h = update(part, at, h)
         losses.append(l)
 
@@ -156,7 +160,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"part_losses": part_losses},
-        kernels=kernels.twins(called(model), (batch.x.shape[1], model.cell.hidden), at.params["W_hy"]),
+        kernels=model.twins(called(model), at.params, batch.x.shape[1]),
     )
     return at, info
 
@@ -186,10 +190,14 @@ def parts(T: int, K: int) -> list[tuple[int, int]]:
     return [(p * S, (p + 1) * S) for p in range(K)] + rest
 
 
-def carried(model: Model, state: State) -> Array | None:
-    """The state in which the window before ended, under the parameters of today where it is to be recomputed."""
+def carried(model: Model, state: State, rng: np.random.Generator) -> Array | None:
+    """The state in which the window before ended, under the parameters of today where it is to be recomputed.
+
+    That pass is one of the model as it is drawn for it, as in the released code.
+    """
     if state.window is None or state.carry is None:
         return state.carry
+    model = model.drawn(rng, state.params, *state.window.shape[:2])
     return last_state(model.unroll(state.params, state.window, state.carry))
 
 
@@ -285,5 +293,7 @@ METHODS = {
         init=init,
         step=step,
         kernels=called,
+        readouts=READOUTS,
+        draws=True,
     )
 }

@@ -15,16 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from algorithms import readouts
 from algorithms.blocks import border_states
 from minigrad import optim
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 
 Status = Literal["ok", "diverged"]
+
+READOUTS: tuple[readouts.Name, ...] = get_args(readouts.Name)
+"""All that there are."""
 
 
 class Batch(Protocol):
@@ -92,6 +96,10 @@ class Method:
     """kernels(model): names of the kernels that a step calls, see `minigrad.kernels`."""
     blocks: bool = False
     """Whether its batches are successive blocks of one text, side by side."""
+    readouts: tuple[readouts.Name, ...] = ("linear",)
+    """The readouts that it can train: READOUTS, all, where it asks for nothing but `score` and `readout`."""
+    draws: bool = False
+    """Whether its steps train the model as `Model.drawn` gives it, with dropout, AR and TAR."""
     validated: Callable[[Any, Any, float], Any] | None = None
     """validated(config, state, error): the state to go on with after a check that found this validation error."""
     measure: Callable[..., dict[str, Any]] | None = None
@@ -186,11 +194,14 @@ def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None)
     Sequences that are successive blocks begin where the one before them ends, the first as above.
 
     Raises:
-        InputError: if the batch continues sequences of another number.
+        InputError: if the batch continues sequences of another number, or is one of blocks and the model is one to be
+            drawn: their first states come from a pass in which nothing is left out.
     """
     if not batch.continues:
         carry = None
     if batch.consecutive:
+        if model.noisy:
+            raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
         first = model.initial_state(params, 1) if carry is None else carry[-1:, ...]
         return border_states(model, params, batch.x, first[0, ...])[:-1, ...]
     if carry is None:
