@@ -262,7 +262,7 @@ class Model:
         if self.ar:
             E = ops.add(E, self.ar * ops.mean(ops.power(seen, 2)))
         if self.tar and raw.shape[0] > 2:
-            change = ops.subtract(ops.getitem(raw, slice(1, None)), ops.getitem(raw, slice(None, -1)))
+            change = ops.subtract(raw[1:, ...], raw[:-1, ...])
             E = ops.add(E, self.tar * ops.mean(ops.power(change, 2)))
         return E
 

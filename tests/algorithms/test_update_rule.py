@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -20,6 +20,7 @@ from minigrad.rng import stream
 from tests.minigrad.strategies import seeds
 
 LR = 0.05
+MANY = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def sgd(p: Any, grads: list[Any], wd: float) -> Any:
@@ -49,6 +50,7 @@ PYTORCH: dict[str, Callable[..., Any]] = {"sgd": sgd, "momentum": momentum, "ada
 
 
 @pytest.mark.parametrize("name", PYTORCH)
+@MANY
 @given(st.floats(0, 0.5), seeds, st.integers(1, 4))
 def test_weight_decay_is_pytorchs(name: Any, wd: float, seed: int, steps: int) -> None:
     rng = np.random.default_rng(seed)
