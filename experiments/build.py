@@ -141,6 +141,8 @@ def _trainable(settings: Settings, method: Method) -> None:
         raise InputError(
             f"{method.name} trains the network as it is: leave out {', '.join(settings.noise)}, or take bptt or fptt"
         )
+    if settings.noise and settings.task_options.get("layout") == "blocks":
+        raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
 
 
 def _in_blocks(settings: Settings, method: Method) -> dict[str, str]:

@@ -120,8 +120,8 @@ class Settings:
     @property
     def noise(self) -> dict[str, float]:
         """What makes training differ from judging: the dropouts and penalties that are not 0, by name."""
-        names = [f.name for f in fields(self) if f.name in ("ar", "tar") or f.name.startswith("dropout_")]
-        return {name: value for name in names if isinstance(value := getattr(self, name), float) and value}
+        rates = [f.name for f in fields(self) if f.name.startswith("dropout_") and f.name != "dropout_kind"]
+        return {name: getattr(self, name) for name in (*rates, "ar", "tar") if getattr(self, name)}
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
