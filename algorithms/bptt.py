@@ -6,7 +6,8 @@ long text through which the state is carried (truncated BPTT).
     W  <- W - lr dE/dW
 
 Where the sequences of a batch are successive blocks of one text, each begins in the state in which the one before ends,
-and gradients end at the borders. With `parts` above 1, E is the sum of the losses of so many parts of a sequence, as
+and gradients end at the borders. The forward pass of a batch is one of the model as it is drawn for it: dropout, AR and
+TAR (see `algorithms.model`). With `parts` above 1, E is the sum of the losses of so many parts of a sequence, as
 `algorithms.part_losses` has them: the auxiliary losses of Kag & Saligrama 2021, table 3.
 
 Legend: T time, B batch, S numbers in a state; E loss, h states [T, B, S].
@@ -26,6 +27,7 @@ from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.part_losses import PartLosses
 from algorithms.protocol import (
+    READOUTS,
     Batch,
     Info,
     Method,
@@ -36,7 +38,7 @@ from algorithms.protocol import (
     last_state,
     without,
 )
-from minigrad import kernels, ops, optim
+from minigrad import ops, optim
 from minigrad.backend import Array, Params
 from minigrad.errors import InputError
 from minigrad.tape import Tape
@@ -114,6 +116,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     """One update by the gradient of the loss on one batch."""
     p, x = state.params, batch.x
     h0 = initial_state(model, p, batch, state.carry)
+    model = model.drawn(rng, p, *x.shape[:2])
 
     with Tape() as tape:
         w = tape.watch(p)
@@ -135,7 +138,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": h.value},
-        kernels=kernels.twins(called(model), (x.shape[1], model.cell.hidden), p["W_hy"]),
+        kernels=model.twins(called(model), p, x.shape[1]),
         kept_bytes=tape.stats().bytes_kept,
     )
     waiting: dict[str, Any] = {"total": None, "count": 0} if due else {"total": total, "count": count}
@@ -195,6 +198,8 @@ METHODS = {
         init=init,
         step=step,
         kernels=called,
+        readouts=READOUTS,
+        draws=True,
         validated=schedules.validated,
         judged=schedules.judged,
         measure=memory,

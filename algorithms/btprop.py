@@ -40,6 +40,7 @@ from algorithms.blocks import border_states
 from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.protocol import (
+    READOUTS,
     Batch,
     Info,
     Method,
@@ -50,7 +51,7 @@ from algorithms.protocol import (
     last_state,
     without,
 )
-from minigrad import kernels, ops, optim
+from minigrad import ops, optim
 from minigrad.backend import Array, Params, get_xp
 from minigrad.cells import SRN
 from minigrad.errors import InputError
@@ -254,7 +255,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": at.h, "h_hat": at.hh, "u": at.u, "carry": at.hh[-1, ...]},
-        kernels=kernels.twins(called(model), (problem.n, model.cell.hidden), at.theta["W_hy"]),
+        kernels=model.twins(called(model), at.theta, problem.n),
     )
     return State(at.theta, at.optimizer, last_state(at.hh), epoch=epoch), info
 
@@ -412,6 +413,7 @@ METHODS = {
         step=step,
         kernels=called,
         blocks=True,
+        readouts=READOUTS,
         measure=measure,
     )
 }

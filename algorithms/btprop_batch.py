@@ -27,8 +27,8 @@ from algorithms.blocks import border_states
 from algorithms.btprop import Config, Phase, Problem
 from algorithms.measures import divergence
 from algorithms.model import Model
-from algorithms.protocol import Batch, Info, Method, without
-from minigrad import kernels, ops
+from algorithms.protocol import READOUTS, Batch, Info, Method, without
+from minigrad import ops
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 from minigrad.tape import Tape
@@ -121,7 +121,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": h, "h_hat": hh, "u": u},
-        kernels=kernels.twins(btprop.called(model), (problem.n, model.cell.hidden), state.params["W_hy"]),
+        kernels=model.twins(btprop.called(model), state.params, problem.n),
     )
     return state, info
 
@@ -187,6 +187,7 @@ METHODS = {
         step=step,
         kernels=btprop.called,
         blocks=True,
+        readouts=READOUTS,
         measure=btprop.measure,
     )
 }

@@ -21,7 +21,9 @@ which paper and released code state the method are
                   b           = 1 / (1 + passes through the data)
 
 `running` is the released code's and the default: it asks for no gradient at W_{t+1}. With alpha = 0 there is no
-regulariser, and what is left is one step of truncated BPTT a part, the control "online TBPTT".
+regulariser, and what is left is one step of truncated BPTT a part, the control "online TBPTT". The model is drawn anew
+for every part: dropout, AR and TAR (see `algorithms.model`). A tensor in two places, such as the embedding of a tied
+readout, is one parameter, and the regulariser has it once.
 
 After each pass through data that have an end, the released code goes on from W_bar, which is also what it returns:
 W <- W_bar, and, but for two of its tasks, lambda <- 0. The paper does neither (`pass_end`).
@@ -47,6 +49,7 @@ from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.part_losses import PartLosses, Span, spans
 from algorithms.protocol import (
+    READOUTS,
     Batch,
     Info,
     Method,
@@ -57,7 +60,7 @@ from algorithms.protocol import (
     last_state,
     without,
 )
-from minigrad import kernels, optim
+from minigrad import optim
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 from minigrad.tape import Tape
@@ -170,7 +173,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     """
     cut = spans(batch.x.shape[0], config.parts)
     config = config.for_window(batch.x.shape[0], len(cut))
-    entered = h = initial_state(model, state.params, batch, carried(model, state) if batch.continues else None)
+    entered = h = initial_state(model, state.params, batch, carried(model, state, rng) if batch.continues else None)
     at = replace(state, estimate=state.estimate or part_losses.fresh(config, model, batch, h))
     passes = state.schedule["passes"]
     losses: list[Array] = []
@@ -180,8 +183,8 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         if not part_losses.trained_on(config, span):
             continue
         Q = part_losses.estimated(config, model, at.estimate, batch, span, passes)
-        part = Part(config, model, batch, span, Q)
-        at, first, grads = update(part, at, h)
+        drawn = model.drawn(rng, at.params, span.last - span.first, batch.x.shape[1])
+        at, first, grads = update(Part(config, drawn, batch, span, Q), at, h)
         at = replace(at, estimate=part_losses.told(config, at.estimate, batch, span, passes, first.z))
         losses.append(first.loss)
         h, kept_bytes = first.ended, max(kept_bytes, first.kept_bytes)
@@ -199,7 +202,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"part_losses": part_losses_met},
-        kernels=kernels.twins(called(model), (batch.x.shape[1], model.cell.hidden), at.params["W_hy"]),
+        kernels=model.twins(called(model), at.params, batch.x.shape[1]),
         kept_bytes=kept_bytes,
     )
     return at, info
@@ -227,10 +230,14 @@ def loss(config: Config, model: Model, W: Params, batch: Batch, h: Array) -> Arr
     return xp.mean(xp.stack(losses))
 
 
-def carried(model: Model, state: State) -> Array | None:
-    """The state in which the window before ended, under the parameters of today where it is to be recomputed."""
+def carried(model: Model, state: State, rng: np.random.Generator) -> Array | None:
+    """The state in which the window before ended, under the parameters of today where it is to be recomputed.
+
+    That pass is one of the model as it is drawn for it, as in the released code.
+    """
     if state.window is None or state.carry is None:
         return state.carry
+    model = model.drawn(rng, state.params, *state.window.shape[:2])
     return last_state(model.unroll(state.params, state.window, state.carry))
 
 
@@ -368,6 +375,8 @@ METHODS = {
         step=step,
         least=lambda config: config.parts,
         kernels=called,
+        readouts=READOUTS,
+        draws=True,
         validated=schedules.validated,
         judged=schedules.judged,
         measure=measure,

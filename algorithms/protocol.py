@@ -15,16 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from algorithms import readouts
 from algorithms.blocks import border_states
 from minigrad import optim
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 
 Status = Literal["ok", "diverged"]
+
+READOUTS: tuple[readouts.Name, ...] = get_args(readouts.Name)
+"""All that there are."""
 
 
 class Batch(Protocol):
@@ -104,6 +108,10 @@ class Method:
     """least(config): steps that a sequence must have."""
     blocks: bool = False
     """Whether its batches are successive blocks of one text, side by side."""
+    readouts: tuple[readouts.Name, ...] = ("linear",)
+    """The readouts that it can train: READOUTS, all, where it asks for nothing but `score` and `readout`."""
+    draws: bool = False
+    """Whether its steps train the model as `Model.drawn` gives it, with dropout, AR and TAR."""
     validated: Callable[[Any, Any, float], Any] | None = None
     """validated(config, state, error): the state to go on with after a check that found this validation error."""
     judged: Callable[[Any, Any], Params] | None = None
@@ -127,9 +135,11 @@ class UpdateRule:
     """Decay of Adam's two averages, in [0, 1)."""
     adam_eps: float = 1e-8
     """Added to the root in Adam, > 0."""
+    wd: float = 0.0
+    """Weight decay, >= 0: so much of a parameter is added to its gradient after clipping, before the update rule."""
 
     def __post_init__(self) -> None:
-        at_least_zero(self, "momentum")
+        at_least_zero(self, "momentum", "wd")
         if self.momentum >= 1:
             raise InputError(f"momentum must be below 1, got {self.momentum}")
         if not all(0 <= b < 1 for b in self.adam_betas):
@@ -137,7 +147,11 @@ class UpdateRule:
         above_zero(self, "adagrad_eps", "adam_eps")
 
     def rule(self, lr: float) -> optim.Optimizer:
-        """The update rule at one learning rate."""
+        """Weight decay where there is some, and the update rule at one learning rate."""
+        rule = self._rule(lr)
+        return optim.chain(optim.weight_decay(self.wd), rule) if self.wd else rule
+
+    def _rule(self, lr: float) -> optim.Optimizer:
         match self.optimizer:
             case "sgd":
                 return optim.sgd(lr)
@@ -197,11 +211,14 @@ def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None)
     Sequences that are successive blocks begin where the one before them ends, the first as above.
 
     Raises:
-        InputError: if the batch continues sequences of another number.
+        InputError: if the batch continues sequences of another number, or is one of blocks and the model is one to be
+            drawn: their first states come from a pass in which nothing is left out.
     """
     if not batch.continues:
         carry = None
     if batch.consecutive:
+        if model.noisy:
+            raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
         first = model.initial_state(params, 1) if carry is None else carry[-1:, ...]
         return border_states(model, params, batch.x, first[0, ...])[:-1, ...]
     if carry is None:

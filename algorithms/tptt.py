@@ -177,7 +177,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": h, "targets": targets, **losses},
-        kernels=kernels.twins(called(model), h.shape[1:], p["W_hy"]),
+        kernels=model.twins(called(model), p, h.shape[1]),
     )
     return State(tied(config, p), optimizer_f, optimizer_g, last_state(h)), info
 

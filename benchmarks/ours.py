@@ -7,6 +7,7 @@ from typing import Any
 
 import algorithms
 from algorithms.model import Model
+from algorithms.readouts import Linear
 from benchmarks.contestant import Arrays, Inputs, Job, Table
 from datasets.task import Batch
 from minigrad import cells, kernels, ops, optim
@@ -120,7 +121,7 @@ def _targets(inputs: Inputs) -> Job:
 def _readout(inputs: Inputs) -> Job:
     p, h, y = inputs["params"], inputs["h"], inputs["y"]
     H, V = p["W_hy"].shape
-    model = Model(cells.make("srn", H, H), V, "softmax", "every")
+    model = Model(cells.make("srn", H, H), Linear(H, V), "softmax", "every")
 
     def call() -> Any:
         with Tape() as tape:

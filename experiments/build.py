@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -68,18 +68,29 @@ def make_task(settings: Settings) -> Task:
 
 def make_model(settings: Settings, task: Task) -> Any:
     """The network of the settings, with inputs, outputs and loss of the task."""
+    from algorithms.dropout import Dropout
     from algorithms.model import Model
 
+    prefix = "dropout_"
+    dropout = {f.name.removeprefix(prefix): getattr(settings, f.name) for f in fields(settings) if prefix in f.name}
     return Model.make(
         cell=settings.cell,
         activation=settings.activation,
         input_size=task.input_size,
         hidden=settings.hidden,
         layers=settings.layers,
+        top=settings.top,
         output_size=task.output_size,
         loss=task.loss,
         loss_at=task.loss_at,
         tokens=task.tokens,
+        embedding=settings.embedding,
+        readout=settings.readout,
+        readout_width=settings.readout_width,
+        experts=settings.experts,
+        dropout=Dropout(**dropout),
+        ar=settings.ar,
+        tar=settings.tar,
     )
 
 
@@ -100,6 +111,7 @@ def planned(settings: Settings, method_name: str, config: Any = None) -> Plan:
 
     method = algorithms.method(method_name)
     check_device(settings.device)
+    _trainable(settings, method)
     if method.blocks:
         settings = replace(settings, task_options=_in_blocks(settings, method))
     task = make_task(settings)
@@ -120,6 +132,18 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
     """
     plan = planned(settings, method_name, config)
     return Parts(plan.settings, plan.method, plan.config, plan.task, make_model(plan.settings, plan.task))
+
+
+def _trainable(settings: Settings, method: Method) -> None:
+    """Raise InputError for a network, or a way to train one, that the method knows nothing of."""
+    if settings.readout not in method.readouts:
+        raise InputError(f"{method.name} is defined for readout {' or '.join(method.readouts)}, not {settings.readout}")
+    if settings.noise and not method.draws:
+        raise InputError(
+            f"{method.name} trains the network as it is: leave out {', '.join(settings.noise)}, or take bptt or fptt"
+        )
+    if settings.noise and settings.task_options.get("layout") == "blocks":
+        raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
 
 
 def _in_blocks(settings: Settings, method: Method) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -44,6 +45,38 @@ class Settings:
     """Hidden units H of a layer."""
     layers: int = 1
     """Cells stacked on each other."""
+    top: int | None = None
+    """Hidden units of the highest of several layers; None: as many as the others have."""
+    embedding: int | None = None
+    """Numbers D that stand for a token; None: as many as a layer has hidden units."""
+    readout: Literal["linear", "two-linear", "tied", "mos"] = "linear"
+    """What turns states into answers: one linear layer, two, the embedding once more, or a mixture of softmaxes over
+    the embedding."""
+    readout_width: int | None = None
+    """Numbers between the two layers of readout two-linear; None: 256."""
+    experts: int | None = None
+    """Softmaxes that readout mos mixes; None: 15."""
+    dropout_kind: Literal["locked", "elements"] = "locked"
+    """What dropout leaves out of activations: the same units at all steps of a forward pass, or elements, each anew.
+    All dropout is in training only, and what is left is scaled up by 1 / (1 - p)."""
+    dropout_embedding: float = 0.0
+    """Probability, in [0, 1), that a word of the vocabulary is left out of a forward pass (its row of E)."""
+    dropout_inputs: float = 0.0
+    """Probability, in [0, 1), that a number that the lowest layer sees is left out."""
+    dropout_between: float = 0.0
+    """Probability, in [0, 1), that a number is left out on its way from a layer to the next."""
+    dropout_recurrent: float = 0.0
+    """Probability, in [0, 1), that an element of W_hh is left out of a forward pass (weight-drop, of every layer)."""
+    dropout_outputs: float = 0.0
+    """Probability, in [0, 1), that a number that the readout sees is left out."""
+    dropout_latent: float = 0.0
+    """Probability, in [0, 1), that a number of the tanh layer of readout mos is left out."""
+    dropout_logits: float = 0.0
+    """Probability, in [0, 1), that a number that the readout puts out is left out."""
+    ar: float = 0.0
+    """Of a text: weight, >= 0, of the mean square of what the readout sees, in the training loss (AR)."""
+    tar: float = 0.0
+    """Of a text: weight, >= 0, of the mean square of how the highest layer's output changes from step to step (TAR)."""
     batch_size: int = 20
     """Sequences B in a minibatch."""
     seed: int = 1234
@@ -83,6 +116,15 @@ class Settings:
                 one_of(entry.name, value, get_args(hint))
             elif hint is int or (hint == (int | None) and value is not None):
                 _whole_number(entry.name, value, least=0 if entry.name in ("seed", "validate_every") else 1)
+            elif hint is float:
+                probability = entry.name.startswith("dropout_")
+                _number(entry.name, value, below=1.0 if probability else math.inf)
+
+    @property
+    def noise(self) -> dict[str, float]:
+        """What makes training differ from judging: the dropouts and penalties that are not 0, by name."""
+        rates = [f.name for f in fields(self) if f.name.startswith("dropout_") and f.name != "dropout_kind"]
+        return {name: getattr(self, name) for name in (*rates, "ar", "tar") if getattr(self, name)}
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -101,3 +143,11 @@ def _whole_number(name: str, value: Any, least: int) -> None:
         raise InputError(f"{name} must be at least {least}, got {value}")
     if value > MOST:
         raise InputError(f"{name} must be at most {MOST:,}, got {value:,}")
+
+
+def _number(name: str, value: Any, below: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} must be a number, got {value!r}")
+    if not 0 <= value < below:
+        words = f"lie in [0, {below:g})" if below < math.inf else "be at least 0 and finite"
+        raise InputError(f"{name} must {words}, got {value}")

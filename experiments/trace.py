@@ -25,6 +25,7 @@ import algorithms
 from algorithms import fptt
 from algorithms.model import Model
 from algorithms.protocol import Info, Method
+from algorithms.readouts import Linear
 from datasets.task import Batch
 from experiments import files, record
 from minigrad import cells
@@ -226,7 +227,7 @@ def network(setup: Setup, given: dict[str, Array]) -> tuple[Model, Params]:
         raise InputError(f"config: cell must be srn, gru or lstm, got {setup.cell!r}")
     if setup.loss not in ("softmax", "mse") or setup.loss_at not in ("last", "every"):
         raise InputError(f"config: loss {setup.loss!r} at {setup.loss_at!r} must be softmax or mse at last or every")
-    model = Model(cells.make(setup.cell, D, H, setup.activation), O, setup.loss, setup.loss_at, None)
+    model = Model(cells.make(setup.cell, D, H, setup.activation), Linear(H, O), setup.loss, setup.loss_at, None)
     if E is not None:
         model = dataclasses.replace(model, vocabulary=E.shape[0])
     return model, _verified(model, params)

@@ -12,6 +12,7 @@ and any leading axes. Gates stand side by side in the order of the equations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
@@ -410,12 +411,22 @@ class Stack:
             states.append(layer.advance(p_i, u, state))
         return ops.concatenate(states, axis=-1)
 
-    def unroll(self, p: Params, x: Array, h0: Array) -> Array:
-        """Layer by layer over the whole sequence, each with its own fused recurrence."""
-        states = []
+    def unroll(self, p: Params, x: Array, h0: Array, between: Sequence[Array] = ()) -> Array:
+        """Layer by layer over the whole sequence, each with its own fused recurrence.
+
+        Args:
+            p: parameters.
+            x: [T, B, D].
+            h0: [B, S].
+            between: for every layer but the highest, a mask by which its output [T, B, H] is multiplied on its way to
+                the next layer, see `ops.dropout`; its own states stay as they are. None given: nothing is multiplied.
+        """
+        states: list[Array] = []
         for i, (layer, state) in enumerate(zip(self.layers, ops.split(h0, self._sizes()), strict=True)):
+            if i:
+                x = self.layers[i - 1].output(states[-1])
+                x = ops.dropout(x, between[i - 1]) if between else x
             states.append(layer.unroll(self._of_layer(p, i), x, state))
-            x = layer.output(states[-1])
         return ops.concatenate(states, axis=-1)
 
     def output(self, h: Array) -> Array:
@@ -427,17 +438,36 @@ class Stack:
 CELLS: dict[str, Any] = {"srn": SRN, "gru": GRU, "gru-cho": ChoGRU, "lstm": LSTM, "antisymmetric": Antisymmetric}
 
 
-def make(name: str, input_size: int, hidden: int, activation: Activation = "tanh", layers: int = 1) -> Cell:
+def make(
+    name: str,
+    input_size: int,
+    hidden: int,
+    activation: Activation = "tanh",
+    layers: int = 1,
+    top: int | None = None,
+) -> Cell:
     """A cell by name, stacked if `layers` > 1.
 
+    Args:
+        name: a key of CELLS.
+        input_size: D of the lowest layer.
+        hidden: units of a layer.
+        activation: of the SRN.
+        layers: how many, one above the other.
+        top: units of the highest of several layers; None: as many as the others have.
+
     Raises:
-        InputError: for an unknown cell or activation, sizes below 1, or an activation on a gated cell (theirs are
-            fixed).
+        InputError: for an unknown cell or activation, sizes below 1, an activation on a gated cell (theirs are fixed),
+            or a size of the highest layer where there is one layer.
     """
     if name not in CELLS:
         raise InputError(f"unknown cell {name!r}: use {', '.join(CELLS)}")
     if hidden < 1 or input_size < 1 or layers < 1:
         raise InputError(f"a cell needs sizes of at least 1, got input {input_size}, hidden {hidden}, layers {layers}")
+    if top is not None and layers == 1:
+        raise InputError(f"top is the size of the highest of several layers: with one layer use hidden {top}")
+    if top is not None and top < 1:
+        raise InputError(f"a cell needs sizes of at least 1, got top {top}")
     if activation not in get_args(Activation):
         raise InputError(f"unknown activation {activation!r}: use {', '.join(get_args(Activation))}")
     if name != "srn" and activation != "tanh":
@@ -445,4 +475,6 @@ def make(name: str, input_size: int, hidden: int, activation: Activation = "tanh
     settings = {"activation": activation} if name == "srn" else {}
     if layers == 1:
         return CELLS[name](input_size, hidden, **settings)  # type: ignore[no-any-return]
-    return Stack(tuple(CELLS[name](hidden if i else input_size, hidden, **settings) for i in range(layers)))
+    widths = [hidden] * (layers - 1) + [hidden if top is None else top]
+    inputs = [input_size, *widths[:-1]]
+    return Stack(tuple(CELLS[name](D, H, **settings) for D, H in zip(inputs, widths, strict=True)))

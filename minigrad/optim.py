@@ -24,7 +24,7 @@ through, which is why states of a chain live side by side in one dict. Nothing i
 float32 (hyper-parameters are Python numbers), and any library of the array API standard will do.
 
 The formulas are in `minigrad.kernels.updates`. `step` takes clipping, rule, rates and the addition to a large array of
-NumPy in one compiled pass over memory; the bits are those of `update` and `apply`.
+NumPy in one compiled pass over memory, after one for weight decay; the bits are those of `update` and `apply`.
 
 A schedule needs no machinery: an Optimizer holds hyper-parameters and nothing else, so a new learning rate is a new
 Optimizer, `nag(lr / 2, mu)`, applied to the same state.
@@ -73,12 +73,14 @@ class Optimizer(NamedTuple):
             InputError: if an update has no parameter.
         """
         stages = list(self.stages or (self,))
-        before = stages.pop(0).factor if stages[0].factor is not None else None
-        after = stages.pop().rates if stages and stages[-1].rates is not None else None
-        if len(stages) == 1 and (rule := stages[0].rule) is not None:
-            return rule(grads, state, params, 1.0 if before is None else before(grads), after or {})
-        updates, state = self.update(grads, state, params)
-        return apply(params, updates), state
+        after = stages.pop().rates if stages[-1].rates is not None else None
+        if not stages or (rule := stages.pop().rule) is None:
+            updates, state = self.update(grads, state, params)
+            return apply(params, updates), state
+        before = stages.pop().factor if stages and stages[-1].factor is not None else None
+        for stage in stages:  # such as weight decay, a pass of its own
+            grads, state = stage.update(grads, state, params)
+        return rule(grads, state, params, 1.0 if before is None else before(grads), after or {})
 
 
 def apply(params: Params, updates: Params) -> Params:

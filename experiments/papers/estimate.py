@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
+from algorithms.readouts import EXPERTS
 from experiments import build
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell, Entry, Preset
@@ -78,9 +80,14 @@ def job_seconds(job: Job) -> float:
     s = job.settings
     task = build.make_task(s)
     assert s.length is not None
-    inputs, answers = s.hidden if task.tokens else task.input_size, s.length if task.loss_at == "every" else 1
-    recurrent = s.length * s.hidden * (inputs + s.hidden) * GATES[s.cell] * s.layers
-    forward = 2.0 * (recurrent + answers * s.hidden * task.output_size)
+    D, answers = (
+        (s.embedding or s.hidden) if task.tokens else task.input_size,
+        s.length if task.loss_at == "every" else 1,
+    )
+    sizes = [D, *[s.hidden] * (s.layers - 1), s.top or s.hidden]
+    recurrent = s.length * sum(H * (below + H) for below, H in pairwise(sizes)) * GATES[s.cell]
+    experts = (s.experts or EXPERTS) if s.readout == "mos" else 1
+    forward = 2.0 * (recurrent + answers * experts * (D if s.readout == "mos" else sizes[-1]) * task.output_size)
     checked = min(s.validate_size, 10_000) / build.first_check(s)
     operations = forward * (PRODUCTS.get(job.method, 5.0) * s.batch_size + checked)
     return s.max_iterations * (operations / (SHARE * peak()) + PER_ITERATION)

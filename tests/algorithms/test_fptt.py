@@ -92,7 +92,7 @@ def test_the_carried_state_is_recomputed_with_todays_parameters() -> None:
     (before,), _ = train([first], lr=0.1)
     model, params = network()
     h = model.unroll(before.params, first.x, model.initial_state(params, B))[-1]
-    found = fptt.carried(model, before)
+    found = fptt.carried(model, before, stream(1))
     assert found is not None
     assert_allclose(found, h, rtol=1e-12)
 

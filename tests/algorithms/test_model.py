@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from algorithms import bptt
 from algorithms.model import Model
+from algorithms.readouts import Linear
 from datasets.task import Batch
 from minigrad.cells import LSTM, SRN
 from minigrad.check import check_gradient
@@ -163,7 +164,7 @@ def test_tokens_are_rows_of_the_embedding() -> None:
 @pytest.mark.parametrize("scheme", ["orthogonal", "normal", "sigmoid", "uniform"])
 def test_first_values(scheme: Any) -> None:
     """Names in order; the cell's values are those of the cell alone; a bias of zero; embeddings within 0.1."""
-    model = Model(LSTM(6, H), O, vocabulary=V)
+    model = Model(LSTM(6, H), Linear(H, O), vocabulary=V)
     p = model.init(stream(3, "init"), scheme, "float32")
     assert {n: a.shape for n, a in p.items()} == {
         "W_xh": (6, 4 * H),
@@ -200,7 +201,7 @@ def test_sizes_by_name() -> None:
     assert model.vocabulary == V
     assert (model.cell.input_size, model.cell.hidden, model.cell.state_size) == (H, H, 4 * H)
     plain = Model.make(input_size=D, hidden=H, output_size=O)
-    assert plain == Model(SRN(D, H), O)
+    assert plain == Model(SRN(D, H), Linear(H, O))
     assert plain.vocabulary is None
 
 

@@ -58,6 +58,28 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ),
         (["train", "bptt", "--task", "cifar-pixels", "--task-options", "train_files", "9"], ["from 1 to 5, got 9"]),
         (["train", "bptt", "--cell", "gru", "--init", "identity"], ["init identity is for the srn cell"]),
+        (["train", "tptt", "--dropout-inputs", "0.1"], ["tptt trains the network as it is: leave out dropout_inputs"]),
+        (["train", "btprop", "--task", "ptb-word", "--ar", "2"], ["btprop trains the network as it is: leave out ar"]),
+        (["train", "tptthx", "--readout", "two-linear"], ["tptthx is defined for readout linear, not two-linear"]),
+        (["train", "bptt", "--dropout-outputs", "1"], ["dropout-outputs must lie in [0, 1), got 1"]),
+        (["train", "fptt", "--readout", "mos"], ["readout mos is for tokens in, tokens out"]),
+        (["train", "fptt", "--task", "sample-char", "--readout", "tied", "--embedding", "7"], ["they have 7 numbers"]),
+        (["train", "fptt", "--tar", "1"], ["tar is for a loss at every step"]),
+        (["train", "bptt", "--experts", "2"], ["experts belongs to the readout mos"]),
+        (
+            [
+                "train",
+                "bptt",
+                "--task",
+                "sample-char",
+                "--task-options",
+                "layout",
+                "blocks",
+                "--dropout-outputs",
+                "0.1",
+            ],
+            ["dropout, ar and tar are for texts in streams"],
+        ),
     ],
 )
 def test_command_lines(tmp_path: Path, arguments: list[str], words: list[str]) -> None:

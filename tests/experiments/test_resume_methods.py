@@ -45,6 +45,29 @@ def mortal(number: int) -> Any:
     return assemble
 
 
+NOISE = {
+    **{f"dropout_{name}": 0.2 for name in ("embedding", "inputs", "between", "recurrent", "outputs", "latent")},
+    **{"ar": 1.0, "tar": 1.0},
+}
+MIXTURE = {"cell": "lstm", "layers": 3, "top": 5, "embedding": 4, "readout": "mos", "experts": 2}
+
+
+@pytest.mark.parametrize("kind", ["locked", "elements"])
+@pytest.mark.parametrize(("name", "changes"), [("bptt", {"wd": 1e-4}), ("fptt", {"parts": 3, "wd": 1e-4, "clip": 0.5})])
+def test_killed_and_resumed_with_dropout(tmp_path: Path, name: str, changes: dict[str, Any], kind: str) -> None:
+    """Passes of 10 windows through a text: the kill comes in the middle of the second, where a state is carried."""
+    text = {"task": "sample-char", "length": 10, "batch_size": 20, "task_options": {"characters": "2000"}}
+    settings = toy.settings(tmp_path, hidden=7, max_iterations=30, dropout_kind=kind, **text, **MIXTURE, **NOISE)
+    killed_and_resumed(tmp_path, settings, name, algorithms.method(name).config(**changes))
+
+
+@pytest.mark.parametrize("name", ["bptt", "fptt", "btprop"])
+def test_killed_and_resumed_with_a_tied_embedding(tmp_path: Path, name: str) -> None:
+    text = {"task": "sample-char", "length": 10, "batch_size": 20, "task_options": {"characters": "2000"}}
+    settings = toy.settings(tmp_path, hidden=7, max_iterations=30, readout="tied", **text)
+    killed_and_resumed(tmp_path, settings, name, algorithms.method(name).config())
+
+
 @pytest.mark.parametrize(("name", "changes"), CASES, ids=str)
 def test_killed_and_resumed(tmp_path: Path, name: str, changes: dict[str, Any]) -> None:
     method = algorithms.method(name)
@@ -53,6 +76,11 @@ def test_killed_and_resumed(tmp_path: Path, name: str, changes: dict[str, Any]) 
     if method.blocks:  # passes of 10 batches: the kill comes in the middle of the second
         task = {"task": "sample-char", "length": 10, "batch_size": 20, "task_options": {"characters": "2000"}}
     settings = toy.settings(tmp_path, hidden=7, max_iterations=30, **task)
+    killed_and_resumed(tmp_path, settings, name, config)
+
+
+def killed_and_resumed(tmp_path: Path, settings: Settings, name: str, config: Any) -> None:
+    """A run that was killed in its 18th iteration ends like one that was not."""
     whole = loop.train(settings, name, config, loop.Quiet(), draw=False).run
     with pytest.raises(Killed):
         loop.train(settings, name, config, loop.Quiet(), assemble=mortal(18), draw=False)

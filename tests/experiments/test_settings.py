@@ -34,6 +34,15 @@ ROOT = Path(__file__).parents[2]
         ({"dtype": "int8"}, "dtype cannot be 'int8': choose from float32, float64"),
         ({"activation": "softplus"}, "activation"),
         ({"init": None}, "init"),
+        ({"top": 0}, "top must be at least 1"),
+        ({"embedding": 2.5}, "embedding must be a whole number"),
+        ({"readout": "tide"}, "readout cannot be 'tide': did you mean tied"),
+        ({"dropout_kind": "elemnts"}, "did you mean elements"),
+        ({"dropout_between": 1.0}, r"dropout_between must lie in \[0, 1\), got 1.0"),
+        ({"dropout_logits": float("nan")}, "dropout_logits must lie in"),
+        ({"dropout_latent": "half"}, "dropout_latent must be a number, got 'half'"),
+        ({"ar": -1.0}, "ar must be at least 0 and finite, got -1.0"),
+        ({"tar": float("inf")}, "tar must be at least 0 and finite"),
     ],
 )
 def test_impossible_values(values: dict[str, Any], match: str) -> None:
@@ -54,6 +63,30 @@ def test_importing_them_is_light() -> None:
     code = "import sys, experiments.settings; print([m for m in ('numpy', 'numba', 'rich') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_noise_is_what_is_not_zero() -> None:
+    assert Settings().noise == {}
+    assert Settings(dropout_kind="elements", dropout_inputs=0.5, tar=1).noise == {"dropout_inputs": 0.5, "tar": 1}
+
+
+def test_every_setting_of_the_network_reaches_the_model() -> None:
+    from algorithms.dropout import Dropout
+    from algorithms.model import Model
+    from experiments.build import assemble
+
+    rates = {name: 0.05 * i for i, name in enumerate(Dropout().rates(), 1) if name != "logits"}
+    sizes: dict[str, Any] = {"cell": "lstm", "hidden": 6, "layers": 2, "top": 5, "embedding": 4, "ar": 2.0, "tar": 1.0}
+    mixture: dict[str, Any] = {"readout": "mos", "experts": 3}
+    noise = {f"dropout_{name}": rate for name, rate in rates.items()} | {"dropout_kind": "elements"}
+    text: dict[str, Any] = {"task": "sample-char", "task_options": {"characters": "2000"}}
+    made = assemble(Settings(**text, **sizes, **mixture, **noise), "bptt").model
+    more = {"input_size": 9, "output_size": 9, "loss_at": "every", "tokens": True}
+    assert made == Model.make(**sizes, **mixture, **more, dropout=Dropout(kind="elements", **rates))  # type: ignore[arg-type]
+    images = Settings(task="digits-pixels", hidden=6, readout="two-linear", readout_width=7, dropout_logits=0.05)
+    made, dropout = assemble(images, "fptt").model, Dropout(logits=0.05)
+    more = {"input_size": 1, "output_size": 10, "readout": "two-linear"}
+    assert made == Model.make(hidden=6, readout_width=7, dropout=dropout, **more)  # type: ignore[arg-type]
 
 
 def test_task_options_reach_the_task() -> None:

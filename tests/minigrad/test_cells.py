@@ -39,6 +39,7 @@ CELLS: dict[str, Cell] = {
     "two srn": cells.make("srn", D, H, "sigmoid", layers=2),
     "two lstm": cells.make("lstm", D, H, layers=2),
     "three gru": cells.make("gru", D, H, layers=3),
+    "narrow top": cells.make("lstm", D, 5, layers=3, top=H),
     "mixed": Stack((LSTM(D, 4), GRU(4, H), SRN(H, 2))),
 }
 
@@ -158,6 +159,21 @@ def test_a_stack_feeds_each_layer_with_the_one_below() -> None:
     second = by_hand(LSTM(H, H), upper, first[:, :H], h[:, 2 * H :])
     assert_allclose(cells.step(cell, p, x[0], h), np.hstack([first, second]), rtol=1e-12)
     assert_allclose(cell.output(np.hstack([first, second])), second[:, :H], rtol=1e-12)
+
+
+def test_masks_between_layers_are_on_the_way_to_the_next_one_only() -> None:
+    cell = CELLS["narrow top"]
+    p, (x, h0) = parameters(cell), sequence(cell)
+    masks = random_arrays([(1, B, 5), (T, B, 5)], 4)
+    states, sizes = [], [10, 10, 2 * H]
+    for i, (layer, own) in enumerate(zip(cell.layers, np.split(h0, np.cumsum(sizes)[:-1], axis=1), strict=True)):
+        seen = states[-1][..., :5] * masks[i - 1] if i else x
+        states.append(layer.unroll({n: p[f"layer{i}/{n}"] for n in ("W_xh", "W_hh", "b_h")}, seen, own))
+    assert_array_equal(cell.unroll(p, x, h0, masks), np.concatenate(states, axis=-1))
+    names = list(p)
+    check_gradient(
+        lambda *w: cell.unroll(dict(zip(names, w[1:], strict=True)), w[0], h0, masks), x, *p.values(), directions=20
+    )
 
 
 # --- sequences ---
@@ -501,6 +517,7 @@ def test_cells_by_name() -> None:
     assert cells.make("srn", 2, 3, "relu") == SRN(2, 3, "relu")
     assert cells.make("gru", 2, 3) == GRU(2, 3)
     assert cells.make("lstm", 2, 3, layers=2) == Stack((LSTM(2, 3), LSTM(3, 3)))
+    assert cells.make("lstm", 2, 3, layers=3, top=5) == Stack((LSTM(2, 3), LSTM(3, 3), LSTM(3, 5)))
     assert cells.make("antisymmetric", 2, 3) == Antisymmetric(2, 3, epsilon=0.01, gamma=0.01)
     stack = CELLS["mixed"]
     assert (stack.input_size, stack.hidden, stack.state_size) == (D, 2, 8 + H + 2)
@@ -513,6 +530,8 @@ def test_cells_by_name() -> None:
         ({"hidden": 0}, "sizes of at least 1, got input 2, hidden 0"),
         ({"input_size": 0}, "sizes of at least 1, got input 0"),
         ({"layers": 0}, "layers 0"),
+        ({"layers": 2, "top": 0}, "sizes of at least 1, got top 0"),
+        ({"top": 4}, "highest of several layers: with one layer use hidden 4"),
         ({"activation": "softplus"}, "unknown activation 'softplus': use tanh, sigmoid, relu, linear"),
         ({"name": "lstm", "activation": "relu"}, "the activation of lstm is fixed"),
     ],

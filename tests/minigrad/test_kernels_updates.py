@@ -285,6 +285,8 @@ def test_small_arrays_and_arrays_of_others_have_the_reference(monkeypatch: pytes
         optim.chain(optim.nag(0.02, 0.9), optim.scale({"W": 0.3})),
         optim.chain(optim.chain(optim.clip_global_norm(0.5, "pytorch"), optim.adam(0.05)), optim.scale({"b": 0.0})),
         optim.chain(optim.clip_global_norm(0.5), optim.weight_decay(0.1), optim.adagrad(0.5)),
+        optim.chain(optim.weight_decay(0.1), optim.momentum(0.02, 0.9), optim.scale({"W": 0.3})),
+        optim.chain(optim.weight_decay(0.1), optim.clip_global_norm(0.5), optim.adam(0.05)),
         optim.chain(optim.scale({"W": 0.3}), optim.adagrad(0.5)),
         optim.chain(optim.clip_global_norm(0.5), optim.clip_global_norm(0.4), optim.sgd(0.1)),
     ],
