@@ -175,7 +175,7 @@ def known(**values: float | None) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """A length of time for people: `8.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    """A length of time for people: `8.2 s`, `3 min 20 s`, `2 h 5 min`, `17 days`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -183,7 +183,9 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 100 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400:,} days"
 
 
 def print_result(result: Result, as_json: bool) -> None:

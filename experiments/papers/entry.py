@@ -170,8 +170,6 @@ class Entry:
     notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     """What the paper says of its settings, in its terms."""
-    needs: str = ""
-    """What is missing before it can be reproduced here."""
     runs_of: str = ""
     """The entry whose plan and presets it takes."""
     run: Plan | None = None
@@ -224,7 +222,7 @@ class Entry:
             InputError: if it cannot be, here.
         """
         if self.run is None:
-            raise InputError(f"{self.id} cannot be run yet: {self.needs or 'it holds settings alone'}")
+            raise InputError(f"{self.id} has nothing to run: it holds settings alone")
         return self.run
 
     def preset(self, name: str) -> Preset:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from algorithms.dynamic import Config as Dynamic
 from experiments import checks, evaluate, journal, rundir, standing
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell, Entry, Preset
@@ -133,11 +134,12 @@ def accuracy(job: Job, *, of: Literal["valid", "test"] = "valid", patience: int 
     return Measured(value, [done], bounds, note=note, second=second)
 
 
-def _tested(done: Result, job: Job) -> Derived:
+def _tested(done: Result, job: Job, dynamic: bool = False) -> Derived:
     """Scores of the network with the lowest error of all checks on everything there is to test on."""
     which: Literal["last", "best"] = "best" if rundir.Run(done.run).best.exists() else "last"
-    compute = partial(evaluate.evaluate, done.run, which, "test", MOST, data_dir=job.settings.data_dir)
-    return Derived(done.run, f"{which}-test-whole", compute)
+    adapted = Dynamic() if dynamic else None
+    compute = partial(evaluate.evaluate, done.run, which, "test", MOST, data_dir=job.settings.data_dir, dynamic=adapted)
+    return Derived(done.run, f"{which}-test-{'dynamic' if dynamic else 'whole'}", compute)
 
 
 def transfer(job: Job, *, length: int, size: int = 10_000, patience: int = PROTOCOL) -> Chain[Measured]:
@@ -194,18 +196,24 @@ def _tape_bytes(done: Result) -> int | None:
     return found[-1] if found else None
 
 
-def perplexity(job: Job, *, of: Literal["valid", "train", "test"] = "valid", bits: bool = False) -> Chain[Measured]:
+def perplexity(
+    job: Job, *, of: Literal["valid", "train", "test"] = "valid", bits: bool = False, dynamic: bool = False
+) -> Chain[Measured]:
     """Perplexity of the network with the lowest error of all checks.
 
     Args:
         job: the run.
         of: which text: that of the checks; that of training, by the mean cost of the last pass; or that of testing.
         bits: whether to take bits a token instead.
+        dynamic: whether the network goes on learning while it is tested (`algorithms.dynamic`, with its defaults).
     """
     done = yield job
     if of == "test":
-        found = yield _tested(done, job)
-        return Measured(_told(found["scores"]["nll"], bits), [done], note=f"at iteration {found['iteration']:,}")
+        found = yield _tested(done, job, dynamic)
+        note = f"at iteration {found['iteration']:,}"
+        if dynamic:
+            note += f"; {_told(found['static']['nll'], bits):.2f} without dynamic evaluation"
+        return Measured(_told(found["scores"]["nll"], bits), [done], note=note)
     if of == "train":
         lines = [x for x in journal.read_metrics(rundir.Run(done.run).metrics) if x.get("loss") is not None]
         begun = _before_last_pass(lines, done, job.settings.validate_every)

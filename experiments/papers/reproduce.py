@@ -243,13 +243,13 @@ def show_list(request: Request) -> None:
     """Name every table with its presets, what is there already, and about how long the rest takes here."""
     store, found = Store(request.runs_dir), []
     rows: list[tuple[str, ...]] = [("table", "", "preset", "cells done", "time", "")]
-    lacking: dict[str, list[str]] = {}
+    alone: list[str] = []
     for entry in map(entries.load, entries.names()):
         presets = {} if entry.run is None else entry.presets
         states = {name: _state(entry, preset, store, request) for name, preset in presets.items()}
-        found.append({"table": entry.id, "title": entry.title, "needs": entry.needs, "presets": states})
+        found.append({"table": entry.id, "title": entry.title, "presets": states})
         if entry.run is None:
-            lacking.setdefault(f"needs {entry.needs}" if entry.needs else "settings alone", []).append(entry.id)
+            alone.append(entry.id)
         head = (entry.id, entry.title)
         for name, state in states.items():
             left = "needs data" if state["missing"] else duration(state["seconds"]) if state["seconds"] else "-"
@@ -260,8 +260,7 @@ def show_list(request: Request) -> None:
         return
     width = shutil.get_terminal_size((120, 24)).columns
     heading = "time: about how long the rest takes on this machine, if every run uses up its budget"
-    lacks = "; ".join(f"{', '.join(names)} ({why})" for why, names in lacking.items())
-    closing = f"not yet runnable here: {lacks}" if lacks else ""
+    closing = f"nothing to run, they hold settings alone: {', '.join(alone)}" if alone else ""
     wrapped = [textwrap.wrap(words, width, break_on_hyphens=False) for words in (heading, closing)]
     print("\n".join([*wrapped[0], "", *in_width(rows, width), *([""] if closing else []), *wrapped[1]]))
 
