@@ -28,7 +28,7 @@ def another(name: str) -> Any:
     if get_origin(hint) is Mapping:
         return {"jitter": "false"}
     kind = next((kind for kind in get_args(hint) if kind in (int, Path)), hint)
-    return {int: 7, str: "other", Path: Path("elsewhere")}[kind]
+    return {int: 7, float: 0.5, str: "other", Path: Path("elsewhere")}[kind]
 
 
 @given(st.sets(st.sampled_from([f.name for f in fields(Settings)])), st.none() | st.integers(0, 100))
