@@ -21,7 +21,7 @@ from experiments.parallel.job import Chain
 from experiments.parallel.store import Store
 from minigrad.errors import InputError
 
-LEAST_TITLE = 12
+LEAST_TITLE = 8
 """Columns of a title in the list, however narrow the terminal is."""
 
 

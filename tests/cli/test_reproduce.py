@@ -216,9 +216,9 @@ def test_an_entry_that_asks_for_what_does_not_exist_is_named(
         assert "made-up-1, temporal, TPTT: t2 must be" in line
 
 
-def test_an_entry_without_a_plan_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.main(["reproduce", "kag-2"]) == 2
-    assert "FPTT" in capsys.readouterr().err
+def test_an_entry_without_a_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["reproduce", "manchev-a2"]) == 2
+    assert "manchev-a2 has nothing to run: it holds settings alone" in capsys.readouterr().err
 
 
 def reproduce(folder: Path, *more: str) -> subprocess.Popen[str]:
