@@ -197,6 +197,7 @@ METHODS = {
         state=State,
         init=init,
         step=step,
+        least=lambda config: config.parts,
         kernels=called,
         readouts=READOUTS,
         draws=True,

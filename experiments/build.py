@@ -177,14 +177,15 @@ def _counted(settings: Settings, task: Task) -> Settings:
 
 
 def _short_enough(config: Any, method: Method, task: Task) -> Any:
-    """The Config, if variable windows are long enough for it: what does not fit would show in the middle of a run."""
+    """The Config, if the shortest sequences are long enough for it: what does not fit might show late in a run."""
     from datasets.text import Text
 
-    least = method.least(config)
-    if isinstance(task, Text) and task.windows == "variable" and least > task.shortest:
+    least, there = method.least(config), task.shortest if isinstance(task, Text) else task.length
+    if least > there:
+        which = "variable windows" if there < task.length else "sequences"
         raise InputError(
-            f"{method.name} needs windows of at least {least} tokens here, variable ones may have {task.shortest}: "
-            "take fewer parts, or fixed windows"
+            f"{method.name} with {least} parts needs as many steps, {which} of {task.name} may have {there}: take "
+            "fewer parts"
         )
     return config
 

@@ -446,3 +446,18 @@ def test_f13_parts(T: int, K: int) -> None:
     assert {span.last - span.first for span in found[:K]} == {T // K}
     assert len(found) == K + (T % K > 0)
     assert found[-1].b == 1.0
+
+
+# --- F14: memory ---
+
+
+@for_all(net=sequences, parts=st.integers(1, 6), form=forms)
+def test_f14_one_part_is_kept(net: Net, parts: int, form: str) -> None:
+    """F14 What a step keeps for the way back is what the longest of its parts needs alone, however long the sequence:
+    1/K of what BPTT keeps. (The inputs of the whole sequence are there besides.)"""
+    parts = min(parts, net.T)
+    longest = max(span.last - span.first for span in spans(net.T, parts))
+    kept = taken(net, parts=parts, form=form)[1].kept_bytes
+    alone = taken(replace(net, T=longest), parts=1, form=form)[1].kept_bytes
+    inputs = net.batch.x.nbytes + net.batch.y.nbytes
+    assert 0 < alone <= kept <= alone + inputs

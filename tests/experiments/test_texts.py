@@ -226,7 +226,7 @@ def test_variable_windows_resume_in_the_middle_of_a_pass(tmp_path: Path, method:
 
 
 def test_windows_that_may_be_too_short_for_a_method_are_refused_at_once() -> None:
-    with pytest.raises(InputError, match="fptt needs windows of at least 6 tokens here, variable ones may have 5"):
+    with pytest.raises(InputError, match="fptt with 6 parts needs as many steps, variable windows of sample-char may"):
         build.planned(settings_of(Path(), **VARIABLE), "fptt", {"parts": 6})
     build.planned(settings_of(Path(), **VARIABLE), "fptt", {"parts": 5})
     with pytest.raises(InputError, match="layout streams alone"):
