@@ -272,8 +272,10 @@ def test_f5_but_not_as_it_is_used(losses: Losses, alpha: float, how: str) -> Non
 
 @for_all(losses=quadratics, alpha=alphas, eta=etas, form=st.sampled_from(FORMS[1:]))
 def test_f6_the_stored_gradients_cancel(losses: Losses, alpha: float, eta: float, form: str) -> None:
-    """F6 Algorithm 2's step begins along grad l_t(W_t) + (alpha/2) (W_t - W_bar_{t-1}): what is stored cancels; Eq. 6's
-    along the same less half of grad l_{t-1}(W_t)."""
+    """F6 Algorithm 2's step begins along grad l_t(W_t) + (alpha/2) (W_t - W_bar_{t-1}): what is stored cancels.
+
+    Eq. 6's begins along the same, less half of grad l_{t-1}(W_t).
+    """
     config = fptt.Config(form=form, alpha=alpha)  # type: ignore[arg-type]
     seen = path(losses, config, descending(losses, config, eta), 6)
     for t in range(1, 6):
@@ -292,8 +294,10 @@ def test_f6_the_stored_gradients_cancel(losses: Losses, alpha: float, eta: float
 
 @for_all(losses=quadratics, alpha=alphas, form=st.sampled_from(FORMS))
 def test_f7_the_mean_gradient_vanishes(losses: Losses, alpha: float, form: str) -> None:
-    """F7 With exact steps the gradients met, grad l_t(W_{t+1}), sum up to what W_bar moved and the ends: so their mean
-    tends to 0 wherever W_bar stays bounded. It is their mean along the path, not at one point."""
+    """F7 Exact steps: grad l_t(W_{t+1}) has the mean 0 in the end if W_bar stays bounded; along the path, at no point.
+
+    The gradients sum up to what W_bar moved and to the first and the last of them.
+    """
     config = fptt.Config(form=form, alpha=alpha)  # type: ignore[arg-type]
     seen = path(losses, config, exactly(losses, config), 8)
     met = [losses.gradient(t, W) for t, (W, _) in enumerate(seen[1:])]
@@ -306,9 +310,12 @@ def test_f7_the_mean_gradient_vanishes(losses: Losses, alpha: float, form: str) 
 
 @for_all(seed=st.integers(0, 2**20), alpha=alphas, form=st.sampled_from(FORMS))
 def test_f7_to_rest_takes_more(seed: int, alpha: float, form: str) -> None:
-    """F7 Where W has rested, an exact step moves it by (s g_t - s g_{t-1} / 2 - g_{t+1}) / alpha, s = 1 (Eq. 6 and
-    running) or 1/2 (Algorithm 2): to stay, successive gradients must follow that recursion, which dies out. Proposition
-    1 presupposes a point where each part's own gradient vanishes; that their mean does is not enough."""
+    """F7 Proposition 1 presupposes that each part's own gradient vanishes: to rest, g_{t+1} = g_t - g_{t-1} / 2.
+
+    Where W has rested, an exact step moves it by (s g_t - s g_{t-1} / 2 - g_{t+1}) / alpha, s = 1 (Eq. 6 and running)
+    or 1/2 (Algorithm 2). To stay, successive gradients must follow that recursion, which dies out; that their mean
+    vanishes is not enough.
+    """
     config = fptt.Config(form=form, alpha=alpha)  # type: ignore[arg-type]
     share, memory = (0.5 if form == "algorithm2" else 1.0), "lambda" if form == "running" else "last_grad"
     before, now, other = np.random.default_rng(seed).standard_normal((3, 3))
@@ -342,6 +349,17 @@ def test_f8_a_common_minimum_is_found(losses: Losses, form: str) -> None:
     config = fptt.Config(form=form, alpha=0.5)  # type: ignore[arg-type]
     W, _ = path(common, config, descending(common, config, 0.1), 2_000)[-1]
     assert norm(W - common.a[0]) < 1e-8 * (1 + norm(losses.start))
+
+
+@for_all(examples=15, losses=quadratics, form=forms, exact=st.booleans())
+def test_f8_different_minima_are_a_cycle(losses: Losses, form: str, exact: bool) -> None:
+    """F8 Where the parts' minima differ, no form comes to rest, by exact or by single steps: W ends in a cycle."""
+    config = fptt.Config(form=form, alpha=2.0)  # type: ignore[arg-type]
+    step = exactly(losses, config) if exact else descending(losses, config, 0.1)
+    Ws = [W for W, _ in path(losses, config, step, 300 * losses.count)[-2 * losses.count :]]
+    first, second = np.array(Ws[: losses.count]), np.array(Ws[losses.count :])
+    assert norm(second - first) < 1e-6 * (1 + norm(first))
+    assert max(norm(b - a) for a, b in pairwise(second)) > 1e-4 * (1 + norm(second))
 
 
 @for_all(losses=quadratics, alpha=st.sampled_from([1.0, 10.0, 1000.0]))
@@ -403,8 +421,10 @@ def test_f11_all_parts_at_once_are_the_auxiliary_losses(net: Net, parts: int, we
 
 @for_all(losses=quadratics, fresh=st.booleans())
 def test_f12_debias(losses: Losses, fresh: bool) -> None:
-    """F12 The option debias: at W = W_bar a step goes along mu; and where mu is the mean of the parts' gradients at
-    W_bar, the mean over parts of the corrected gradients is the mean of their gradients at W."""
+    """F12 Debias: with mu the mean gradient of the parts at W_bar, corrected gradients have the mean of the true ones.
+
+    At W = W_bar each of them is mu itself.
+    """
     config, W_bar = fptt.Config(form="debias"), losses.start
     W = W_bar if fresh else losses.a[0]
     at_bar = [losses.gradient(t, W_bar) for t in range(losses.count)]
@@ -453,8 +473,10 @@ def test_f13_parts(T: int, K: int) -> None:
 
 @for_all(net=sequences, parts=st.integers(1, 6), form=forms)
 def test_f14_one_part_is_kept(net: Net, parts: int, form: str) -> None:
-    """F14 What a step keeps for the way back is what the longest of its parts needs alone, however long the sequence:
-    1/K of what BPTT keeps. (The inputs of the whole sequence are there besides.)"""
+    """F14 What a step keeps for the way back is what its longest part needs alone: 1/K of what BPTT keeps.
+
+    The inputs of the whole sequence are there besides.
+    """
     parts = min(parts, net.T)
     longest = max(span.last - span.first for span in spans(net.T, parts))
     kept = taken(net, parts=parts, form=form)[1].kept_bytes
