@@ -16,6 +16,9 @@ from experiments.papers.measures import PERCENT, Measured
 CONSTANT = "constant answer"
 """The entrant that needs no training: the best constant."""
 
+FRACTIONS = ("%", "degrees", "ppl", "bpc", "MiB")
+"""Units of numbers that tables show with two decimals; the others count something."""
+
 MARGIN, POINTS = 0.1, 2.0
 """By how much a published number may lie outside the range of our seeds and still agree: a part of it, or percent."""
 
@@ -187,7 +190,7 @@ def _widened(entry: Entry, low: float, high: float) -> tuple[float, float]:
         return low, high
     if "%" in entry.unit:
         return low - POINTS, high + POINTS
-    margin = POINTS / PERCENT if entry.unit == "ppl" else MARGIN
+    margin = POINTS / PERCENT if "ppl" in entry.unit else MARGIN
     return low * (1 - margin), high * (1 + margin)
 
 
@@ -233,7 +236,7 @@ def number(value: float | None, unit: str) -> str:
     """A number as tables show it."""
     if value is None:
         return "-"
-    return f"{value:.2f}" if "%" in unit or unit in ("degrees", "ppl", "MiB") else f"{value:,.0f}"
+    return f"{value:.2f}" if any(word in unit for word in FRACTIONS) else f"{value:,.0f}"
 
 
 def ours_text(ours: Summary, unit: str) -> str:
