@@ -23,7 +23,7 @@ from minigrad.kernels.fused.sequences import (
     parts,
 )
 from minigrad.kernels.fused.threads import added, share
-from minigrad.kernels.fused.tile import pack, product
+from minigrad.kernels.fused.tile import pack, product_before
 
 
 def forward(x: Array, h0: Array, W_xh: Array, A: Array, b_h: Array, epsilon: float) -> tuple[Array, Array]:
@@ -71,7 +71,8 @@ def _forward(
             for t in range(first, last):
                 h_t, a, v_t = h[t * B + m : t * B + n], gates[t * B + m : t * B + n], v[: n - m]
                 h_prev = h[(t - 1) * B + m : (t - 1) * B + n] if t else h0[m:n]
-                product(v_t, zero, h_prev, packed_A)  # h_{t-1} @ A
+                soon = gates[(t + 1) * B + m : (t + 1) * B + n]
+                product_before(soon, v_t, zero, h_prev, packed_A)  # h_{t-1} @ A
                 antisymmetric_forward((a[:, :H], a[:, H:], h_t), (a[:, :H], a[:, H:], v_t, h_prev, epsilon))
 
 
@@ -151,7 +152,9 @@ def _backward(
                 g_prev = g[before : before + R] if t and every else zero
                 antisymmetric_backward((u[:, :H], u[:, H:], v, dh), (a[:, :H], a[:, H:], dh, g_prev[:, :H], epsilon))
                 if t or wants_h0:
-                    product(dh, dh, v, packed_A)  # dE/dh_{t-1} = g_{t-1} + dE/dh_t + d_v @ A^T
+                    soon = max(before, m)
+                    # dE/dh_{t-1} = g_{t-1} + dE/dh_t + d_v @ A^T
+                    product_before(gates[soon : soon + R], dh, dh, v, packed_A)
                 gather(q[row : row + R], x[now : now + R], h_prev)
             rows = (last - first) * R
             add_gradient(g_W[:H, 2 * H :], q[:rows, D + 1 :], d_v[:rows], packed_d)

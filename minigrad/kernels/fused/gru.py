@@ -22,7 +22,7 @@ from minigrad.kernels.fused.sequences import (
     parts,
 )
 from minigrad.kernels.fused.threads import added, share
-from minigrad.kernels.fused.tile import pack, product
+from minigrad.kernels.fused.tile import pack, product, product_before
 
 
 def forward(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_xh: Array, b_hh: Array) -> tuple[Array, Array]:
@@ -73,7 +73,8 @@ def _forward(
                 h_t, a = h[t * B + m : t * B + n], gates[t * B + m : t * B + n]
                 h_prev = h[(t - 1) * B + m : (t - 1) * B + n] if t else h0[m:n]
                 rz, u, v = a[:, : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
-                product(rz, rz, h_prev, packed_rz)  # ... + h_{t-1} @ (R_r, R_z)
+                soon = gates[(t + 1) * B + m : (t + 1) * B + n]
+                product_before(soon, rz, rz, h_prev, packed_rz)  # ... + h_{t-1} @ (R_r, R_z)
                 product(v, c_n, h_prev, packed_n)  # h_{t-1} @ R_n + c_n
                 gru_forward((a[:, :H], a[:, H : 2 * H], u, h_t), (a[:, :H], a[:, H : 2 * H], u, v, h_prev))
 
@@ -146,7 +147,9 @@ def _backward(
                     (a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :], h_prev, dh, g_prev[:, :H]),
                 )
                 if t or wants_h0:
-                    product(dh, dh, v, packed_h)  # dE/dh_{t-1} = g_{t-1} + z_t dE/dh_t + d_v @ W_hh^T
+                    soon = max(before, m)
+                    # dE/dh_{t-1} = g_{t-1} + z_t dE/dh_t + d_v @ W_hh^T
+                    product_before(gates[soon : soon + R], dh, dh, v, packed_h)
                 gather(q[row : row + R], x[now : now + R], h_prev)
             rows = (last - first) * R
             add_gradient(g_W[D + 1 :], q[:rows, D:], d_v[:rows], packed_d)

@@ -22,7 +22,7 @@ from minigrad.kernels.fused.sequences import (
     parts,
 )
 from minigrad.kernels.fused.threads import added, share
-from minigrad.kernels.fused.tile import pack, product
+from minigrad.kernels.fused.tile import pack, product_before
 
 
 def forward(x: Array, s0: Array, W_xh: Array, W_hh: Array, b_h: Array) -> tuple[Array, Array]:
@@ -66,7 +66,8 @@ def _forward(
             for t in range(first, last):
                 s_t, a = s[t * B + m : t * B + n], gates[t * B + m : t * B + n]
                 s_prev = s[(t - 1) * B + m : (t - 1) * B + n] if t else s0[m:n]
-                product(a, a, s_prev[:, :H], packed_h)  # ... + h_{t-1} @ W_hh
+                soon = gates[(t + 1) * B + m : (t + 1) * B + n]
+                product_before(soon, a, a, s_prev[:, :H], packed_h)  # ... + h_{t-1} @ W_hh
                 i, f, g, o = a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
                 lstm_forward((i, f, g, o, s_t[:, :H], s_t[:, H:]), (i, f, g, o, s_prev[:, H:]))
 
@@ -151,7 +152,9 @@ def _backward(
                     ),
                 )
                 if t or wants_s0:
-                    product(dh, g_prev, d_t, packed_h)  # dE/dh_{t-1} = g_{t-1} + d_t @ W_hh^T
+                    soon = max(before, m)
+                    # dE/dh_{t-1} = g_{t-1} + d_t @ W_hh^T
+                    product_before(gates[soon : soon + R], dh, g_prev, d_t, packed_h)
                 gather(q[row : row + R], x[now : now + R], s_prev)
             rows = (last - first) * R
             add_gradient(g_W, q[:rows], d[:rows], packed_d)
