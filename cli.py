@@ -200,9 +200,9 @@ def bench(
 
     Args:
         rows: Names of the rows to measure, all where none is named: tptthx-iteration, tptt-iteration,
-            bptt-iteration, words-iteration, words-default, srn-forward, srn-forward-1000, lstm-784, lstm-100, lstm-70,
-            gru-784, gru-100, gru-70, antisymmetric-100, srn-backward, srn-targets, srn-backward-1000,
-            srn-targets-1000, readout, embedding, graph, nag-srn, adam-srn, nag-lstm, adam-lstm.
+            bptt-iteration, fptt-update, fptt-steps, words-iteration, words-default, srn-forward, srn-forward-1000,
+            lstm-784, lstm-100, lstm-70, gru-784, gru-100, gru-70, antisymmetric-100, srn-backward, srn-targets,
+            srn-backward-1000, srn-targets-1000, readout, embedding, graph, nag-srn, adam-srn, nag-lstm, adam-lstm.
         threads: Threads that each contestant gets, at most as many as there are cores.
         runs: Rounds of a row; None: as many as fit into three seconds, at least five.
         peers: Compare with these alone, of torch, jax, numpy, autograd and mygrad; none named: those that are

@@ -12,7 +12,7 @@ from minigrad.errors import InputError
 Arrays: TypeAlias = dict[str, Any]
 """NumPy arrays by name."""
 Inputs: TypeAlias = dict[str, Any]
-"""What a job starts from: arrays, and dicts of arrays, by name. Nothing in it may be written to."""
+"""What a job starts from: arrays, dicts of arrays, and numbers, by name. Nothing in it may be written to."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The numbers that every contestant of a row starts from: float32 arrays, always the same for the same sizes.
 
-T time, B batch, D input size, H hidden units, O outputs, V vocabulary, N tokens. Parameters have the names and layouts
-of `minigrad.cells` and `algorithms.model`.
+T time, B batch, D input size, H hidden units, O outputs, V vocabulary, N tokens, K parts. Parameters have the names and
+layouts of `minigrad.cells` and `algorithms.model`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from algorithms.model import Model
 from benchmarks.contestant import Arrays, Inputs
 from benchmarks.rows import Sizes
-from datasets.synthetic import Temporal
+from datasets.synthetic import AddingSum, Temporal
 from minigrad import cells, init
 from minigrad.rng import stream
 
@@ -31,6 +31,18 @@ def _iteration(s: Sizes) -> Inputs:
     params["V_hh"] = init.rand_ortho(stream(0, "bench", "V_hh"), s["H"], s["H"], "float32")
     params["c_h"] = np.zeros(s["H"], np.float32)
     return {"params": params, "x": batch.x, "y": batch.y}
+
+
+def _parts(s: Sizes) -> Inputs:
+    """params of an LSTM; x [T, B, D], y [B, O]: the sum of two marked numbers; K parts."""
+    batch = AddingSum(s["T"]).batch(0, "train", 0, s["B"])
+    model = Model.make(cell="lstm", input_size=s["D"], hidden=s["H"], output_size=s["O"], loss="mse")
+    return {
+        "params": model.init(stream(0, "bench", "init"), "uniform", "float32"),
+        "x": batch.x,
+        "y": batch.y,
+        "K": s["K"],
+    }
 
 
 def _words(s: Sizes) -> Inputs:
@@ -106,6 +118,7 @@ def _update(cell: str) -> Callable[[Sizes], Inputs]:
 
 INPUTS: dict[str, Callable[[Sizes], Inputs]] = {
     **dict.fromkeys(("tptthx", "tptt", "bptt"), _iteration),
+    "fptt": _parts,
     **dict.fromkeys(("words", "words-default"), _words),
     **{cell: _cell(cell) for cell in ("srn", "lstm", "gru", "antisymmetric")},
     **{f"{cell}-by-x": _cell(cell) for cell in ("lstm", "gru")},

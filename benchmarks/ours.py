@@ -40,6 +40,29 @@ def _iteration(name: str) -> Callable[[Inputs], Job]:
     return make
 
 
+def _parts(inputs: Inputs) -> Job:
+    """A sequence by FPTT, an update after each of its parts."""
+    method = algorithms.method("fptt")
+    config = method.config(parts=inputs["K"], part_weight="linear", clip=1.0)
+    params, batch, rng = inputs["params"], Batch(inputs["x"], inputs["y"]), stream(0, "bench", "step")
+    D, H = _sizes(inputs)
+    model = Model.make(cell="lstm", input_size=D, hidden=H, output_size=inputs["y"].shape[1], loss="mse")
+    state = method.init(config, model, params, rng)
+
+    def call() -> Any:
+        nonlocal state
+        state, info = method.step(config, model, state, batch, rng)
+        return state, info
+
+    def answer(result: Any) -> Arrays:
+        at, info = result
+        kinds = {**at.regulariser, "m": at.optimizer["m"], "v": at.optimizer["v"]}
+        kept = {f"{kind}/{name}": array for kind, arrays in kinds.items() for name, array in arrays.items()}
+        return {"loss": info.loss, **at.params, **kept}
+
+    return Job(call, answer)
+
+
 def _words(inputs: Inputs) -> Job:
     """An iteration of truncated BPTT on a text."""
     method = algorithms.method("bptt")
@@ -182,6 +205,7 @@ def _update(rule: optim.Optimizer, *kinds: str) -> Callable[[Inputs], Job]:
 
 JOBS: Table = {
     **{name: _iteration(name) for name in ("tptthx", "tptt", "bptt")},
+    "fptt": _parts,
     **dict.fromkeys(("words", "words-default"), _words),
     "srn": _forward,
     **{name: _training(name) for name in ("lstm", "gru", "antisymmetric")},

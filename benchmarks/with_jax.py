@@ -42,6 +42,12 @@ def srn(p: Any, x: Any) -> Any:
 
 def lstm(p: Any, x: Any) -> Any:
     """Hidden states [T, B, H] from 0."""
+    zeros = _zeros(p, x)
+    return lstm_from(p, x, (zeros, zeros))[1]
+
+
+def lstm_from(p: Any, x: Any, state: Any) -> Any:
+    """The last state (h, c) and hidden states [T, B, H] from a state."""
 
     def step(state: Any, u_t: Any) -> Any:
         h, c = state
@@ -50,8 +56,7 @@ def lstm(p: Any, x: Any) -> Any:
         h = nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
 
-    zeros = _zeros(p, x)
-    return lax.scan(step, (zeros, zeros), x @ p["W_xh"] + p["b_h"])[1]
+    return lax.scan(step, state, x @ p["W_xh"] + p["b_h"])
 
 
 def gru(p: Any, x: Any) -> Any:
@@ -207,6 +212,55 @@ def _words_step(p: Any, sums: Any, x: Any, y: Any) -> Any:
     return loss, {name: w - 0.03 * grads[name] / (jnp.sqrt(sums[name]) + 1e-5) for name, w in p.items()}, sums
 
 
+def _parts(inputs: Inputs) -> Job:
+    """Forward propagation through time, the released code's form: a scan over parts."""
+    K, alpha, beta, lr, b1, b2 = inputs["K"], 0.5, 0.5, 0.001, 0.9, 0.999
+    each = jax.tree.map
+
+    def loss_of(p: Any, x: Any, y: Any, state: Any, weight: Any) -> Any:
+        state, h = lstm_from(p, x, state)
+        return weight * jnp.mean((h[-1] @ p["W_hy"] + p["b_y"] - y) ** 2), state
+
+    def update(at: Any, part: Any, y: Any) -> Any:
+        (p, W_bar, lam, m, v, t, state), (number, x) = at, part
+        (loss, state), g = jax.value_and_grad(loss_of, has_aux=True)(p, x, y, state, (number + 1) / K)
+        g = each(lambda g, l, w, w_bar: g - l + alpha * (w - w_bar), g, lam, p, W_bar)
+        scale = jnp.minimum(1.0, 1 / jnp.sqrt(sum(jnp.sum(a * a) for a in jax.tree.leaves(g))))
+        g, t = each(lambda a: scale * a, g), t + 1
+        m, v = each(lambda m, g: b1 * m + (1 - b1) * g, m, g), each(lambda v, g: b2 * v + (1 - b2) * g * g, v, g)
+        bias1, bias2 = 1 - b1**t, 1 - b2**t
+        p = each(lambda w, m, v: w - lr / bias1 * m / (jnp.sqrt(v / bias2) + 1e-8), p, m, v)
+        lam = each(lambda l, w, w_bar: l - alpha * (w - w_bar), lam, p, W_bar)
+        W_bar = each(lambda w_bar, w, l: (1 - beta) * w_bar + beta * w - beta / alpha * l, W_bar, p, lam)
+        return (p, W_bar, lam, m, v, t, state), loss
+
+    @jax.jit
+    def sequence(kept: Any, x: Any, y: Any) -> Any:
+        zeros = _zeros(kept[0], x[0])
+        (*kept, _), losses = lax.scan(
+            lambda at, part: update(at, part, y), (*kept, (zeros, zeros)), (jnp.arange(K, dtype="float32"), x)
+        )
+        return kept, jnp.mean(losses)
+
+    x = inputs["x"].reshape(K, -1, *inputs["x"].shape[1:])
+    params, x, y = jax.device_put((inputs["params"], x, inputs["y"]))
+    zeros = each(jnp.zeros_like, params)
+    kept = (params, params, zeros, zeros, zeros, jnp.float32(0))
+
+    def call() -> Any:
+        nonlocal kept
+        kept, loss = done(sequence(kept, x, y))
+        return kept, loss
+
+    def answer(result: Any) -> Arrays:
+        (p, *others, _), loss = each(np.asarray, result)
+        kinds = dict(zip(("W_bar", "lambda", "m", "v"), others, strict=True))
+        named = {f"{kind}/{name}": array for kind, arrays in kinds.items() for name, array in arrays.items()}
+        return {"loss": loss, **p, **named}
+
+    return Job(call, answer)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # The rest
 
@@ -232,6 +286,7 @@ JOBS: Table = {
     "tptthx": _iteration(_tptt_step("local")),
     "tptt": _iteration(_tptt_step("bptt")),
     "bptt": _iteration(_bptt_step, "V_hh", "c_h"),
+    "fptt": _parts,
     "words": _iteration(_words_step, kind="adagrad"),
     "srn": _forward,
     "lstm": _training(lstm),

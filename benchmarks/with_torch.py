@@ -113,6 +113,59 @@ def _bptt(inputs: Inputs) -> Job:
     return Job(call, answer)
 
 
+def _parts(inputs: Inputs) -> Job:
+    """Forward propagation through time, the released code's form; the regulariser's gradient written out.
+
+    What is elementwise goes over all parameters in one call, as in PyTorch's own optimisers.
+    """
+    p, K, alpha, beta = inputs["params"], inputs["K"], 0.5, 0.5
+    layer, trained = _layer("lstm", p)
+    readout = torch.nn.Linear(*p["W_hy"].shape)
+    with torch.no_grad():
+        readout.weight.copy_(_tensor(p["W_hy"].T))
+        readout.bias.copy_(_tensor(p["b_y"]))
+    trained |= {"W_hy": readout.weight, "b_y": readout.bias}
+    W = list(trained.values())
+    W_bar, lam = [w.detach().clone() for w in W], [torch.zeros_like(w) for w in W]
+    parts: Any = torch.split(_tensor(inputs["x"]), len(inputs["x"]) // K)
+    y = _tensor(inputs["y"])
+    optimizer = torch.optim.Adam(W, lr=0.001, fused=True)
+
+    def call() -> Any:
+        state, losses = None, []
+        for number, x_p in enumerate(parts, start=1):
+            optimizer.zero_grad()
+            h, state = layer(x_p, state)
+            loss: Any = number / K * functional.mse_loss(readout(h[-1]), y)
+            loss.backward()
+            state = tuple(s.detach() for s in state)
+            losses.append(loss.detach())
+            _update_parts()
+        return torch.stack(losses).mean()
+
+    @torch.no_grad()
+    def _update_parts() -> None:
+        """W moves by dl/dW - lambda + alpha (W - W_bar), and lambda and W_bar follow."""
+        grads: Any = [w.grad for w in W]
+        apart: Any = torch._foreach_sub(W, W_bar)
+        torch._foreach_sub_(grads, lam)
+        torch._foreach_add_(grads, apart, alpha=alpha)
+        torch.nn.utils.clip_grad_norm_(W, 1.0)
+        optimizer.step()
+        apart = torch._foreach_sub(W, W_bar)
+        torch._foreach_sub_(lam, apart, alpha=alpha)
+        torch._foreach_add_(W_bar, apart, alpha=beta)
+        torch._foreach_sub_(W_bar, lam, alpha=beta / alpha)
+
+    def answer(loss: Any) -> Arrays:
+        kept = {"W_bar": W_bar, "lambda": lam}
+        kept |= {kind: [optimizer.state[w][name] for w in W] for kind, name in (("m", "exp_avg"), ("v", "exp_avg_sq"))}
+        named = {f"{kind}/{name}": t for kind, each in kept.items() for name, t in zip(trained, each, strict=True)}
+        return {"loss": _array(loss), **{name: _array(t).T for name, t in {**trained, **named}.items()}}
+
+    return Job(call, answer)
+
+
 def _words(**options: bool) -> Callable[[Inputs], Job]:
     """An iteration with options of PyTorch's Adagrad."""
 
@@ -289,6 +342,7 @@ JOBS: Table = {
     "tptthx": _tptt("local"),
     "tptt": _tptt("bptt"),
     "bptt": _bptt,
+    "fptt": _parts,
     "words": _words(fused=True),
     "words-default": _words(),
     "srn": _forward,

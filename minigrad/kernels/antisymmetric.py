@@ -21,8 +21,8 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import flushed, sigmoid, sigmoid_derivative, tanh, tanh_derivative
-from minigrad.kernels.plain import before, row_sum, rows_times, stacked, weight_gradient
-from minigrad.kernels.shapes import check
+from minigrad.kernels.plain import at_every_step, before, row_sum, rows_times, stacked, weight_gradient
+from minigrad.kernels.shapes import check, of_states
 
 
 def forward(
@@ -88,7 +88,7 @@ def backward(
     """Gradients of a loss by the arguments of `forward`.
 
     Args:
-        g: gradients of the loss by the states, [T, B, H].
+        g: gradients of the loss by the states, [T, B, H], or by the last one alone, [1, B, H].
         x: inputs, [T, B, D].
         h: the states that `forward` returned, [T, B, H].
         h0: state before the first step, [B, H].
@@ -110,7 +110,7 @@ def backward(
     check(
         "antisymmetric.backward",
         twin,
-        g=(g, "TBH"),
+        g=of_states(g, h, "TBH"),
         x=(x, "TBD"),
         h=(h, "TBH"),
         h0=(h0, "BH"),
@@ -123,10 +123,10 @@ def backward(
         from minigrad.kernels.fused import antisymmetric as fused
 
         D = x.shape[2]
-        g_x, g_h0, g_U, g_A = fused.backward(g, x, h, h0, gates, W_xh, A, epsilon, needs[0])
+        g_x, g_h0, g_U, g_A = fused.backward(g, x, h, h0, gates, W_xh, A, epsilon, *needs[:2])
         found = g_x, g_h0, g_U[:D], g_A - g_A.T, g_U[D]
         return tuple(gradient if needed else None for gradient, needed in zip(found, needs, strict=True))
-    d_u, d_v, g_h0 = _deltas(g, h0, gates, A, epsilon)
+    d_u, d_v, g_h0 = _deltas(at_every_step(g, h.shape[0]), h0, gates, A, epsilon)
     g_A = weight_gradient(before(h, h0), d_v) if needs[3] else None
     return (
         rows_times(d_u, xp.matrix_transpose(W_xh)) if needs[0] else None,

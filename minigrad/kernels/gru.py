@@ -21,8 +21,8 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import flushed, sigmoid, sigmoid_derivative, tanh, tanh_derivative
-from minigrad.kernels.plain import before, row_sum, rows_times, stacked, weight_gradient
-from minigrad.kernels.shapes import check
+from minigrad.kernels.plain import at_every_step, before, row_sum, rows_times, stacked, weight_gradient
+from minigrad.kernels.shapes import check, of_states
 
 
 def forward(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_xh: Array, b_hh: Array, twin: Twin) -> tuple[Array, Array]:
@@ -85,7 +85,7 @@ def backward(
     """Gradients of a loss by the arguments of `forward`.
 
     Args:
-        g: gradients of the loss by the states, [T, B, H].
+        g: gradients of the loss by the states, [T, B, H], or by the last one alone, [1, B, H].
         x: inputs, [T, B, D].
         h: the states that `forward` returned, [T, B, H].
         h0: state before the first step, [B, H].
@@ -105,7 +105,7 @@ def backward(
     check(
         "gru.backward",
         twin,
-        g=(g, "TBH"),
+        g=of_states(g, h, "TBH"),
         x=(x, "TBD"),
         h=(h, "TBH"),
         h0=(h0, "BH"),
@@ -117,10 +117,10 @@ def backward(
         from minigrad.kernels.fused import gru as fused
 
         D = x.shape[2]
-        g_x, g_h0, g_U, g_V = fused.backward(g, x, h, h0, gates, W_xh, W_hh, needs[0])
+        g_x, g_h0, g_U, g_V = fused.backward(g, x, h, h0, gates, W_xh, W_hh, *needs[:2])
         found = g_x, g_h0, g_U[:D], g_V[1:], g_U[D], g_V[0]
         return tuple(gradient if needed else None for gradient, needed in zip(found, needs, strict=True))
-    d_u, d_v, g_h0 = _deltas(g, h, h0, gates, W_hh)
+    d_u, d_v, g_h0 = _deltas(at_every_step(g, h.shape[0]), h, h0, gates, W_hh)
     return (
         rows_times(d_u, get_xp(g).matrix_transpose(W_xh)) if needs[0] else None,
         g_h0 if needs[1] else None,

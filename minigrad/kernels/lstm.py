@@ -23,8 +23,8 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import flushed, sigmoid, sigmoid_derivative, tanh, tanh_derivative
-from minigrad.kernels.plain import before, row_sum, rows_times, stacked, weight_gradient
-from minigrad.kernels.shapes import check
+from minigrad.kernels.plain import at_every_step, before, row_sum, rows_times, stacked, weight_gradient
+from minigrad.kernels.shapes import check, of_states
 
 
 def forward(x: Array, s0: Array, W_xh: Array, W_hh: Array, b_h: Array, twin: Twin) -> tuple[Array, Array]:
@@ -84,7 +84,8 @@ def backward(
     """Gradients of a loss by the arguments of `forward`.
 
     Args:
-        g: gradients of the loss by the states, [T, B, 2H], or by h alone, [T, B, H].
+        g: gradients of the loss by the states, [T, B, 2H], or by h alone, [T, B, H]; or by the last one of these alone,
+            [1, B, .].
         x: inputs, [T, B, D].
         s: the states that `forward` returned, [T, B, 2H].
         s0: state before the first step, [B, 2H].
@@ -105,7 +106,7 @@ def backward(
     check(
         "lstm.backward",
         twin,
-        g=(g, "TBH" if g.shape[-1] == H else "TB2H"),
+        g=of_states(g, s, "TBH" if g.shape[-1] == H else "TB2H"),
         x=(x, "TBD"),
         s=(s, "TB2H"),
         s0=(s0, "B2H"),
@@ -117,10 +118,10 @@ def backward(
         from minigrad.kernels.fused import lstm as fused
 
         D = x.shape[2]
-        g_x, g_s0, g_W = fused.backward(g, x, s, s0, gates, W_xh, W_hh, needs[0])
+        g_x, g_s0, g_W = fused.backward(g, x, s, s0, gates, W_xh, W_hh, *needs[:2])
         found = g_x, g_s0, g_W[:D], g_W[D + 1 :], g_W[D]
         return tuple(gradient if needed else None for gradient, needed in zip(found, needs, strict=True))
-    xp = get_xp(g)
+    xp, g = get_xp(g), at_every_step(g, s.shape[0])
     d, g_s0 = _deltas(xp.concat((g, xp.zeros_like(g)), axis=-1) if g.shape[-1] == H else g, s, s0, gates, W_hh)
     return (
         rows_times(d, xp.matrix_transpose(W_xh)) if needs[0] else None,

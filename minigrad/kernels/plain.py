@@ -33,6 +33,14 @@ def before(h: Array, h0: Array) -> Array:
     return get_xp(h, h0).concat((h0[None, ...], h[:-1, ...]), axis=0) if h.shape[0] else h
 
 
+def at_every_step(g: Array, T: int) -> Array:
+    """A gradient by every state [T, ...]; where it is that by the last one alone [1, ...], with zeros before it."""
+    if g.shape[0] == T:
+        return g
+    xp = get_xp(g)
+    return xp.concat((xp.zeros((T - 1, *g.shape[1:]), dtype=g.dtype, device=g.device), g), axis=0)
+
+
 def stacked(steps: list[Array], like: Array) -> Array:
     """The steps [...] along a new first axis; without a step, no rows of the shape and dtype of `like` [...]."""
     xp = get_xp(like)

@@ -48,6 +48,11 @@ def check(name: str, twin: str, activation: str = "linear", **arrays: tuple[Arra
         raise InputError(f"{name}: {obstacle}; use the reference twin")
 
 
+def of_states(g: Array, states: Array, letters: str) -> tuple[Array, str]:
+    """For `check`: a gradient by all states, whose axes have these letters, or by the last one alone."""
+    return (g[0, ...], letters[1:]) if g.shape[:1] == (1,) != states.shape[:1] else (g, letters)
+
+
 @functools.cache
 def _axes(letters: str) -> list[tuple[int, str]]:
     """`TB4H` -> (1, T), (1, B), (4, H)."""

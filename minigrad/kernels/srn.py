@@ -18,8 +18,8 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import ACTIVATIONS, DERIVATIVES, flushed
-from minigrad.kernels.plain import before, row_sum, rows_times, stacked, weight_gradient
-from minigrad.kernels.shapes import check
+from minigrad.kernels.plain import at_every_step, before, row_sum, rows_times, stacked, weight_gradient
+from minigrad.kernels.shapes import check, of_states
 
 __all__ = ["ACTIVATIONS", "DERIVATIVES", "Gradients", "backward", "forward"]
 
@@ -82,7 +82,7 @@ def backward(
     """Gradients of a loss by the arguments of `forward`.
 
     Args:
-        g: gradients of the loss by the states, [T, B, H].
+        g: gradients of the loss by the states, [T, B, H], or by the last one alone, [1, B, H].
         x: inputs, [T, B, D].
         h: the states that `forward` returned, [T, B, H].
         h0: state before the first step, [B, H].
@@ -103,7 +103,7 @@ def backward(
         "srn.backward",
         twin,
         activation,
-        g=(g, "TBH"),
+        g=of_states(g, h, "TBH"),
         x=(x, "TBD"),
         h=(h, "TBH"),
         h0=(h0, "BH"),
@@ -114,10 +114,10 @@ def backward(
         from minigrad.kernels.fused import srn as fused
 
         D = x.shape[2]
-        g_x, g_h0, g_W = fused.backward(g, x, h, h0, W_xh, W_hh, activation, needs[0], needs[3])
+        g_x, g_h0, g_W = fused.backward(g, x, h, h0, W_xh, W_hh, activation, needs[0], needs[1], needs[3])
         found = g_x, g_h0, g_W[:D], g_W[D + 1 :], g_W[D]
         return tuple(gradient if needed else None for gradient, needed in zip(found, needs, strict=True))
-    d, g_h0 = _deltas(g, h, h0, W_hh, activation)
+    d, g_h0 = _deltas(at_every_step(g, h.shape[0]), h, h0, W_hh, activation)
     return (
         rows_times(d, get_xp(d).matrix_transpose(W_xh)) if needs[0] else None,
         g_h0 if needs[1] else None,

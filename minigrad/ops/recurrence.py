@@ -34,7 +34,7 @@ def _(
     activation: str,
     twin: kernels.Twin,
 ) -> Sequence[Any]:
-    return srn.backward(g, x, h, h0, W_xh, W_hh, activation, twin, tuple(needs))
+    return srn.backward(_by_states(g, h), x, h, h0, W_xh, W_hh, activation, twin, tuple(needs))
 
 
 @operation
@@ -57,12 +57,10 @@ def _(
     W_hh: Array,
     twin: kernels.Twin,
 ) -> Sequence[Any]:
-    if type(g) is Indexed:  # a readout sees h alone
-        g = g.value if g.key == (..., slice(None, W_hh.shape[0])) else g.dense(s.shape)
+    if type(g) is Indexed and g.key[0] is ... and g.key[1:] == (slice(None, W_hh.shape[0]),):
+        g = g.value  # a readout sees h alone
+    g = _by_states(g, s)
     return lstm.backward(g, x, s, s0, gates, W_xh, W_hh, twin, tuple(needs))
-
-
-lstm_unroll.takes_indexed = True
 
 
 @operation
@@ -85,7 +83,7 @@ def _(
     W_hh: Array,
     twin: kernels.Twin,
 ) -> Sequence[Any]:
-    return gru.backward(g, x, h, h0, gates, W_xh, W_hh, twin, tuple(needs))
+    return gru.backward(_by_states(g, h), x, h, h0, gates, W_xh, W_hh, twin, tuple(needs))
 
 
 @operation
@@ -112,7 +110,20 @@ def _(
     gamma: float,
     twin: kernels.Twin,
 ) -> Sequence[Any]:
-    return antisymmetric.backward(g, x, h, h0, gates, W_xh, W_hh, epsilon, gamma, twin, tuple(needs))
+    return antisymmetric.backward(_by_states(g, h), x, h, h0, gates, W_xh, W_hh, epsilon, gamma, twin, tuple(needs))
+
+
+for _unroll in (srn_unroll, lstm_unroll, gru_unroll, antisymmetric_unroll):
+    _unroll.takes_indexed = True
+
+
+def _by_states(g: Any, h: Array) -> Array:
+    """The gradient by all states, or by the last one alone [1, ...] where nothing else was used."""
+    if type(g) is not Indexed:
+        return g
+    at, *rest = g.key
+    alone = type(at) is int and at in (-1, h.shape[0] - 1) and all(part is ... for part in rest)
+    return g.value[None, ...] if alone else g.dense(h.shape)
 
 
 @operation

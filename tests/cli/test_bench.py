@@ -84,6 +84,29 @@ def test_peers_know_the_rows_that_name_them(peer: str) -> None:
     assert {row.work for row in ROWS.values() if peer in row.peers} == set(done.stdout.split())
 
 
+@pytest.mark.parametrize("peer", ["torch", "jax"])
+@pytest.mark.parametrize("parts", [3, 12])
+def test_peers_end_a_sequence_of_parts_in_the_same_parameters(peer: str, parts: int) -> None:
+    """Parameters, their running estimates and the optimiser's averages, after all updates, that of a part of one step
+    too."""
+    if importlib.util.find_spec(peer) is None:
+        pytest.skip(f"{peer} is not installed")
+    code = f"""
+from benchmarks import contestant, measure
+from benchmarks.inputs import INPUTS
+from benchmarks.rows import ROWS
+
+row, inputs = ROWS["fptt-update"], INPUTS["fptt"]({{"T": 12, "B": 5, "D": 2, "H": 7, "O": 1, "K": {parts}}})
+jobs = [contestant.load(name)["fptt"](inputs) for name in ("ours", {peer!r})]
+ours, theirs = (job.answer(job.call()) for job in jobs)
+print(len(ours), *measure.compare(row, ours, theirs))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    arrays, worst, gap = done.stdout.split()
+    assert int(arrays) == 1 + 5 * 5
+    assert float(gap) < 1, worst
+
+
 def test_arithmetic_of_an_lstm() -> None:
     """Forward, by the state, by the weights; nothing by x."""
     T, B, D, H = 100, 20, 6, 100

@@ -6,6 +6,7 @@ Legend: T time, B batch, D input size, H hidden units, S numbers in a state.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from math import exp
 from typing import Any
 
@@ -250,6 +251,39 @@ def test_gradients_of_whole_sequences(name: str, steps: int) -> None:
     analytic = "relu" not in name
     check_gradient(loss, x, h0, *p.values(), analytic=analytic, directions=40)
     check_gradient(loss_by_steps, x, h0, *p.values(), analytic=analytic, directions=20)
+
+
+USES: dict[str, Callable[[Any], Any]] = {
+    "the last": lambda h: h[-1],
+    "the last, by its number": lambda h: h[T - 1, ...],
+    "another": lambda h: h[1],
+    "the last of a sequence": lambda h: h[-1, 1:],
+    "a slice": lambda h: h[2:],
+    "a part of all": lambda h: h[..., :2],
+    "named ones": lambda h: ops.take(h, np.array([3, 1])),
+    "one sequence": lambda h: ops.take(h, np.array([1]), axis=1),
+}
+
+
+@every
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("twin", ["reference", "fused"])
+def test_gradients_where_some_states_are_used(twin: str, use: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits as from a gradient by all of them that is zero elsewhere."""
+    monkeypatch.setenv("MINIGRAD_KERNELS", twin)
+    cell = CELLS[name]
+    x, h0 = sequence(cell)
+    p = parameters(cell) | {"h0": h0}
+    found = []
+    for whole in (False, True):
+        with Tape() as tape:
+            w = tape.watch(p)
+            h = cell.unroll(w, x, w["h0"])
+            part = USES[use](h * 1.0 if whole else h)
+            loss = ops.sum(part * part)
+        found.append(tape.gradient(loss, w))
+    for label, g in found[0].items():
+        assert_array_equal(g, found[1][label], err_msg=label)
 
 
 @every

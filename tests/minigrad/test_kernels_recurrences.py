@@ -159,6 +159,17 @@ def test_an_lstm_whose_cell_is_not_looked_at(shape: tuple[int, int, int, int], d
         assert_array_equal(a, b)
 
 
+@every_unrolled
+@both
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 2, 5), (7, 3, 2, 17), (3, 130, 4, 16)], ids=str)
+def test_a_gradient_by_the_last_state_alone(shape: tuple[int, int, int, int], dtype: str, twin: Any, name: str) -> None:
+    """It stands for zeros by the states before, to the bit."""
+    p = problem(name, *shape, dtype)
+    p["g"][:-1] = 0
+    assert_same_bits(run(name, p | {"g": p["g"][-1:]}, twin), run(name, p, twin))
+
+
 @both
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("T", [1, 2, 6])

@@ -23,7 +23,7 @@ from minigrad.kernels.fused.sequences import (
     parts,
 )
 from minigrad.kernels.fused.threads import added, share
-from minigrad.kernels.fused.tile import pack, product
+from minigrad.kernels.fused.tile import pack, product_before
 
 
 def forward(x: Array, h0: Array, W_xh: Array, A: Array, b_h: Array, epsilon: float) -> tuple[Array, Array]:
@@ -71,16 +71,26 @@ def _forward(
             for t in range(first, last):
                 h_t, a, v_t = h[t * B + m : t * B + n], gates[t * B + m : t * B + n], v[: n - m]
                 h_prev = h[(t - 1) * B + m : (t - 1) * B + n] if t else h0[m:n]
-                product(v_t, zero, h_prev, packed_A)  # h_{t-1} @ A
+                soon = gates[(t + 1) * B + m : (t + 1) * B + n]
+                product_before(soon, v_t, zero, h_prev, packed_A)  # h_{t-1} @ A
                 antisymmetric_forward((a[:, :H], a[:, H:], h_t), (a[:, :H], a[:, H:], v_t, h_prev, epsilon))
 
 
 def backward(
-    g: Array, x: Array, h: Array, h0: Array, gates: Array, W_xh: Array, A: Array, epsilon: float, wants_x: bool
+    g: Array,
+    x: Array,
+    h: Array,
+    h0: Array,
+    gates: Array,
+    W_xh: Array,
+    A: Array,
+    epsilon: float,
+    wants_x: bool,
+    wants_h0: bool,
 ) -> tuple[Array, Array, Array, Array]:
     """Gradients by x, h0, [W_xh; b_h] and A of `minigrad.kernels.antisymmetric.backward`, for arrays of T, B >= 1.
 
-    Without `wants_x` the first holds nothing of worth.
+    Without `wants_x` the first holds nothing of worth, without `wants_h0` the second.
     """
     prepare("antisymmetric", h.dtype)
     (T, B, D), H, dtype = x.shape, len(A), h.dtype
@@ -91,7 +101,7 @@ def backward(
         # [W_xh; b_h] in the first 2H columns, A in the last H, and as many rows as either needs
         g_W, rooms = sums(max(D + 1, H), 3 * H, dtype), (room((2 * H, D), dtype), room((H, H), dtype))
         q, d_u, packed_d = chunk_buffers(T, bottom - top, D, H, 2 * H, dtype)
-        _backward(g_W, *arrays, *rooms, q, d_u, packed_d, np.empty((len(q), H), dtype), top, bottom)
+        _backward(g_W, *arrays, *rooms, q, d_u, packed_d, np.empty((len(q), H), dtype), wants_h0, top, bottom)
         return g_W
 
     g_W = added(share(B, 2 * h.size * (2 * H + 2 * D), work))
@@ -118,27 +128,33 @@ def _backward(
     d_u: Any,
     packed_d: Any,
     d_v: Any,
+    wants_h0: bool,
     top: int,
     bottom: int,
 ) -> None:
-    wants_x = len(g_x) > 0
+    wants_x, every = len(g_x) > 0, len(g) == len(h)
     if wants_x:
         pack(packed_x, W_xh.T)
-    pack(packed_A, A.T)
+    if wants_h0 or len(h) > len(h0):
+        pack(packed_A, A.T)
     (B, H), D = h0.shape, x.shape[1]
     T, C = len(h) // B, chunk_steps(bottom - top)
     for k in range(parts(bottom - top)):
         m, n = part_of(k, top, bottom)
         R, dh = n - m, g_h0[m:n]
-        copy(dh, g[(T - 1) * B + m : (T - 1) * B + n])
+        copy(dh, g[len(g) - B + m : len(g) - B + n])
         for last in range(T, 0, -C):
             first = max(0, last - C)
             for t in range(last - 1, first - 1, -1):
                 row, now, before = (t - first) * R, t * B + m, (t - 1) * B + m
                 a, u, v = gates[now : now + R], d_u[row : row + R], d_v[row : row + R]
-                h_prev, g_prev = h[before : before + R] if t else h0[m:n], g[before : before + R] if t else zero
+                h_prev = h[before : before + R] if t else h0[m:n]
+                g_prev = g[before : before + R] if t and every else zero
                 antisymmetric_backward((u[:, :H], u[:, H:], v, dh), (a[:, :H], a[:, H:], dh, g_prev[:, :H], epsilon))
-                product(dh, dh, v, packed_A)  # dE/dh_{t-1} = g_{t-1} + dE/dh_t + d_v @ A^T
+                if t or wants_h0:
+                    soon = max(before, m)
+                    # dE/dh_{t-1} = g_{t-1} + dE/dh_t + d_v @ A^T
+                    product_before(gates[soon : soon + R], dh, dh, v, packed_A)
                 gather(q[row : row + R], x[now : now + R], h_prev)
             rows = (last - first) * R
             add_gradient(g_W[:H, 2 * H :], q[:rows, D + 1 :], d_v[:rows], packed_d)

@@ -22,7 +22,7 @@ from minigrad.kernels.fused.sequences import (
     parts,
 )
 from minigrad.kernels.fused.threads import added, share
-from minigrad.kernels.fused.tile import pack, product
+from minigrad.kernels.fused.tile import pack, product, product_before
 
 
 def forward(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_xh: Array, b_hh: Array) -> tuple[Array, Array]:
@@ -73,17 +73,18 @@ def _forward(
                 h_t, a = h[t * B + m : t * B + n], gates[t * B + m : t * B + n]
                 h_prev = h[(t - 1) * B + m : (t - 1) * B + n] if t else h0[m:n]
                 rz, u, v = a[:, : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
-                product(rz, rz, h_prev, packed_rz)  # ... + h_{t-1} @ (R_r, R_z)
+                soon = gates[(t + 1) * B + m : (t + 1) * B + n]
+                product_before(soon, rz, rz, h_prev, packed_rz)  # ... + h_{t-1} @ (R_r, R_z)
                 product(v, c_n, h_prev, packed_n)  # h_{t-1} @ R_n + c_n
                 gru_forward((a[:, :H], a[:, H : 2 * H], u, h_t), (a[:, :H], a[:, H : 2 * H], u, v, h_prev))
 
 
 def backward(
-    g: Array, x: Array, h: Array, h0: Array, gates: Array, W_xh: Array, W_hh: Array, wants_x: bool
+    g: Array, x: Array, h: Array, h0: Array, gates: Array, W_xh: Array, W_hh: Array, wants_x: bool, wants_h0: bool
 ) -> tuple[Array, Array, Array, Array]:
     """Gradients by x, h0, [W_xh; b_xh] and [b_hh; W_hh] of `minigrad.kernels.gru.backward`, for arrays of T, B >= 1.
 
-    Without `wants_x` the first holds nothing of worth.
+    Without `wants_x` the first holds nothing of worth, without `wants_h0` the second.
     """
     prepare("gru", h.dtype)
     (T, B, D), H, dtype = x.shape, len(W_hh), h.dtype
@@ -93,7 +94,7 @@ def backward(
     def work(top: int, bottom: int) -> Array:
         g_W, rooms = sums(D + 2 + H, 3 * H, dtype), (room((3 * H, D), dtype), room((3 * H, H), dtype))
         q, d, packed_d = chunk_buffers(T, bottom - top, D, H, 3 * H, dtype)
-        _backward(g_W, *arrays, *rooms, q, d, packed_d, np.empty_like(d), top, bottom)
+        _backward(g_W, *arrays, *rooms, q, d, packed_d, np.empty_like(d), wants_h0, top, bottom)
         return g_W
 
     g_W = added(share(B, 6 * h.size * (2 * H + D), work))
@@ -119,30 +120,36 @@ def _backward(
     d_v: Any,
     packed_d: Any,
     d_u: Any,
+    wants_h0: bool,
     top: int,
     bottom: int,
 ) -> None:
-    wants_x = len(g_x) > 0
+    wants_x, every = len(g_x) > 0, len(g) == len(h)
     if wants_x:
         pack(packed_x, W_xh.T)
-    pack(packed_h, W_hh.T)
+    if wants_h0 or len(h) > len(h0):
+        pack(packed_h, W_hh.T)
     (B, H), D = h0.shape, x.shape[1]
     T, C = len(h) // B, chunk_steps(bottom - top)
     for k in range(parts(bottom - top)):
         m, n = part_of(k, top, bottom)
         R, dh = n - m, g_h0[m:n]
-        copy(dh, g[(T - 1) * B + m : (T - 1) * B + n])
+        copy(dh, g[len(g) - B + m : len(g) - B + n])
         for last in range(T, 0, -C):
             first = max(0, last - C)
             for t in range(last - 1, first - 1, -1):
                 row, now, before = (t - first) * R, t * B + m, (t - 1) * B + m
                 a, u, v = gates[now : now + R], d_u[row : row + R], d_v[row : row + R]
-                h_prev, g_prev = h[before : before + R] if t else h0[m:n], g[before : before + R] if t else zero
+                h_prev = h[before : before + R] if t else h0[m:n]
+                g_prev = g[before : before + R] if t and every else zero
                 gru_backward(
                     (u[:, :H], v[:, :H], u[:, H : 2 * H], v[:, H : 2 * H], u[:, 2 * H :], v[:, 2 * H :], dh),
                     (a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :], h_prev, dh, g_prev[:, :H]),
                 )
-                product(dh, dh, v, packed_h)  # dE/dh_{t-1} = g_{t-1} + z_t dE/dh_t + d_v @ W_hh^T
+                if t or wants_h0:
+                    soon = max(before, m)
+                    # dE/dh_{t-1} = g_{t-1} + z_t dE/dh_t + d_v @ W_hh^T
+                    product_before(gates[soon : soon + R], dh, dh, v, packed_h)
                 gather(q[row : row + R], x[now : now + R], h_prev)
             rows = (last - first) * R
             add_gradient(g_W[D + 1 :], q[:rows, D:], d_v[:rows], packed_d)

@@ -22,7 +22,7 @@ from minigrad.kernels.fused.sequences import (
     parts,
 )
 from minigrad.kernels.fused.threads import added, share
-from minigrad.kernels.fused.tile import pack, product
+from minigrad.kernels.fused.tile import pack, product_before
 
 
 def forward(x: Array, s0: Array, W_xh: Array, W_hh: Array, b_h: Array) -> tuple[Array, Array]:
@@ -66,17 +66,18 @@ def _forward(
             for t in range(first, last):
                 s_t, a = s[t * B + m : t * B + n], gates[t * B + m : t * B + n]
                 s_prev = s[(t - 1) * B + m : (t - 1) * B + n] if t else s0[m:n]
-                product(a, a, s_prev[:, :H], packed_h)  # ... + h_{t-1} @ W_hh
+                soon = gates[(t + 1) * B + m : (t + 1) * B + n]
+                product_before(soon, a, a, s_prev[:, :H], packed_h)  # ... + h_{t-1} @ W_hh
                 i, f, g, o = a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
                 lstm_forward((i, f, g, o, s_t[:, :H], s_t[:, H:]), (i, f, g, o, s_prev[:, H:]))
 
 
 def backward(
-    g: Array, x: Array, s: Array, s0: Array, gates: Array, W_xh: Array, W_hh: Array, wants_x: bool
+    g: Array, x: Array, s: Array, s0: Array, gates: Array, W_xh: Array, W_hh: Array, wants_x: bool, wants_s0: bool
 ) -> tuple[Array, Array, Array]:
     """Gradients by x, s0 and [W_xh; b_h; W_hh] of `minigrad.kernels.lstm.backward`, for checked arrays of T, B >= 1.
 
-    Without `wants_x` the first holds nothing of worth.
+    Without `wants_x` the first holds nothing of worth, without `wants_s0` the second.
     """
     prepare("lstm", s.dtype)
     (T, B, D), H, dtype = x.shape, len(W_hh), s.dtype
@@ -85,7 +86,7 @@ def backward(
 
     def work(top: int, bottom: int) -> Array:
         g_W, rooms = sums(D + 1 + H, 4 * H, dtype), (room((4 * H, D), dtype), room((4 * H, H), dtype))
-        _backward(g_W, *arrays, *rooms, *chunk_buffers(T, bottom - top, D, H, 4 * H, dtype), top, bottom)
+        _backward(g_W, *arrays, *rooms, *chunk_buffers(T, bottom - top, D, H, 4 * H, dtype), wants_s0, top, bottom)
         return g_W
 
     return g_x, g_s0, added(share(B, 2 * gates.size * (2 * H + D), work))
@@ -109,19 +110,21 @@ def _backward(
     q: Any,
     d: Any,
     packed_d: Any,
+    wants_s0: bool,
     top: int,
     bottom: int,
 ) -> None:
-    wants_x, by_c = len(g_x) > 0, g.shape[1] > len(W_hh)
+    wants_x, by_c, every = len(g_x) > 0, g.shape[1] > len(W_hh), len(g) == len(s)
     if wants_x:
         pack(packed_x, W_xh.T)
-    pack(packed_h, W_hh.T)
+    if wants_s0 or len(s) > len(s0):
+        pack(packed_h, W_hh.T)
     B, H = len(s0), len(W_hh)
     T, C = len(s) // B, chunk_steps(bottom - top)
     for k in range(parts(bottom - top)):
         m, n = part_of(k, top, bottom)
         R, dh, dc = n - m, g_s0[m:n, :H], g_s0[m:n, H:]
-        g_T = g[(T - 1) * B + m : (T - 1) * B + n]
+        g_T = g[len(g) - B + m : len(g) - B + n]
         copy(dh, g_T[:, :H])
         if by_c:
             copy(dc, g_T[:, H:])
@@ -133,7 +136,7 @@ def _backward(
                 row, now, before = (t - first) * R, t * B + m, (t - 1) * B + m
                 d_t, a, c = d[row : row + R], gates[now : now + R], s[now : now + R, H:]
                 s_prev = s[before : before + R] if t else s0[m:n]
-                g_prev = g[before : before + R] if t else zero
+                g_prev = g[before : before + R] if t and every else zero
                 lstm_backward(
                     (d_t[:, :H], d_t[:, H : 2 * H], d_t[:, 2 * H : 3 * H], d_t[:, 3 * H :], dc),
                     (
@@ -148,7 +151,10 @@ def _backward(
                         g_prev[:, H : 2 * H] if by_c else zero[:, :H],
                     ),
                 )
-                product(dh, g_prev, d_t, packed_h)  # dE/dh_{t-1} = g_{t-1} + d_t @ W_hh^T
+                if t or wants_s0:
+                    soon = max(before, m)
+                    # dE/dh_{t-1} = g_{t-1} + d_t @ W_hh^T
+                    product_before(gates[soon : soon + R], dh, g_prev, d_t, packed_h)
                 gather(q[row : row + R], x[now : now + R], s_prev)
             rows = (last - first) * R
             add_gradient(g_W, q[:rows], d[:rows], packed_d)

@@ -36,6 +36,15 @@ def store(builder: Value, value: Value, pointer: Value, index: Value, mask: Valu
         _masked(builder, "store", kind, [value, address, INT32(align), mask])
 
 
+def prefetch(builder: Value, address: Value) -> None:
+    """Ask for the line at an address, a number, to come to the second-level cache; nothing waits for it."""
+    byte = ir.IntType(8).as_pointer()
+    signature = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
+    ask = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+    reading, second_level, of_data = INT32(0), INT32(2), INT32(1)
+    builder.call(ask, [builder.inttoptr(address, byte), reading, second_level, of_data])
+
+
 def _vector_at(builder: Value, pointer: Value, index: Value) -> tuple[Value, Value, int]:
     """Address, type and alignment of the vector that starts at an element."""
     scalar = pointer.type.pointee

@@ -71,11 +71,21 @@ def _forward(
 
 
 def backward(
-    g: Array, x: Array, h: Array, h0: Array, W_xh: Array, W_hh: Array, activation: str, wants_x: bool, wants_W_hh: bool
+    g: Array,
+    x: Array,
+    h: Array,
+    h0: Array,
+    W_xh: Array,
+    W_hh: Array,
+    activation: str,
+    wants_x: bool,
+    wants_h0: bool,
+    wants_W_hh: bool,
 ) -> tuple[Array, Array, Array]:
     """Gradients by x, h0 and [W_xh; b_h; W_hh] of `minigrad.kernels.srn.backward`, for checked arrays of T, B >= 1.
 
-    Without `wants_x` the first holds nothing of worth, without `wants_W_hh` the last lacks its third part.
+    Without `wants_x` the first holds nothing of worth, without `wants_h0` the second; without `wants_W_hh` the last
+    lacks its third part.
     """
     prepare("srn", h.dtype)
     (T, B, D), H, dtype = x.shape, len(W_hh), h.dtype
@@ -86,7 +96,7 @@ def backward(
     def work(top: int, bottom: int) -> Array:
         g_W, rooms = sums(D + 1 + inner, H, dtype), (room((H, D), dtype), room((H, H), dtype))
         buffers = chunk_buffers(T, bottom - top, D, inner, H, dtype)
-        _backward(g_W, *arrays, *rooms, *buffers, KINDS[activation], top, bottom)
+        _backward(g_W, *arrays, *rooms, *buffers, KINDS[activation], wants_h0, top, bottom)
         return g_W
 
     return g_x, g_h0, added(share(B, 2 * h.size * (2 * H + D), work))
@@ -110,26 +120,30 @@ def _backward(
     d: Any,
     packed_d: Any,
     act: int,
+    wants_h0: bool,
     top: int,
     bottom: int,
 ) -> None:
-    wants_x = len(g_x) > 0
+    wants_x, every = len(g_x) > 0, len(g) == len(h)
     if wants_x:
         pack(packed_x, W_xh.T)
-    pack(packed_h, W_hh.T)
+    if wants_h0 or len(h) > len(h0):
+        pack(packed_h, W_hh.T)
     B = len(h0)
     T, C = len(h) // B, chunk_steps(bottom - top)
     for k in range(parts(bottom - top)):
         m, n = part_of(k, top, bottom)
         R, dh = n - m, g_h0[m:n]
-        copy(dh, g[(T - 1) * B + m : (T - 1) * B + n])
+        copy(dh, g[len(g) - B + m : len(g) - B + n])
         for last in range(T, 0, -C):
             first = max(0, last - C)
             for t in range(last - 1, first - 1, -1):
                 row, now, before = (t - first) * R, t * B + m, (t - 1) * B + m
                 d_t, h_prev = d[row : row + R], h[before : before + R] if t else h0[m:n]
                 activate_backward(d_t, dh, h[now : now + R], act)
-                product(dh, g[before : before + R] if t else zero, d_t, packed_h)  # g_{t-1} + d_t @ W_hh^T
+                if t or wants_h0:
+                    g_prev = g[before : before + R] if t and every else zero
+                    product(dh, g_prev, d_t, packed_h)  # dE/dh_{t-1} = g_{t-1} + d_t @ W_hh^T
                 gather(q[row : row + R], x[now : now + R], h_prev)
             rows = (last - first) * R
             add_gradient(g_W, q[:rows], d[:rows], packed_d)

@@ -17,8 +17,9 @@ from minigrad.errors import InputError
 
 Found = TypeVar("Found")
 
-ALONE = 4e6
-"""Work of fewer floating-point operations than this is done sooner by one thread than shared out."""
+ALONE = 4e7
+"""Work of fewer floating-point operations of products than this, 0.2 ms, is done sooner by one thread than shared out:
+others wake up first, and each has the weights to pack and a sum of its own."""
 
 
 def wished() -> int:
@@ -38,7 +39,7 @@ def share(rows: int, flop: float, work: Callable[[int, int], Found]) -> list[Fou
 
     Args:
         rows: how many there are, at least 1.
-        flop: floating-point operations that all rows take.
+        flop: floating-point operations of products that all rows take, or that would take as long.
         work: does rows first to last - 1; it must not touch what other rows are made of, and should release the
             interpreter.
     """

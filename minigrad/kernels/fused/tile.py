@@ -4,6 +4,9 @@ A product C = init + A @ W is cut into tiles of up to ROWS rows and PANEL vector
 while the micro-kernel walks along the inner axis: one vector load per vector of columns, one broadcast per row, one
 multiply-add per pair of them. W is packed once, in panels that the walk reads from end to end, and used T times.
 
+Memory is idle while the core multiplies. A product may be told what will be needed next, and asks for it on the walk, a
+line or part of one with every multiply-add of a row, so that it lies in the second-level cache when its time comes.
+
 An entry of C is always init + a_0 w_0 + a_1 w_1 + ... in this order, whatever the tile: a row of the result depends
 neither on its place in the batch nor on the batch.
 
@@ -17,7 +20,7 @@ from typing import Any
 
 from minigrad.kernels.fused.compiler import cgutils, intrinsic, part, phrase, target_features, types
 from minigrad.kernels.fused.lanes import INT64, VECTOR_BYTES, Lanes, Value, splat, vector_type
-from minigrad.kernels.fused.memory import data, first_lanes, load, offset, private_function, store
+from minigrad.kernels.fused.memory import data, first_lanes, load, offset, prefetch, private_function, store
 
 
 def _limits() -> tuple[int, int]:
@@ -32,17 +35,17 @@ ROWS, PANEL = _limits()
 
 
 def _micro_kernel(module: Value, scalar: Value, rows: int, vectors: int) -> Value:
-    """void (c, init, a, w, c_row, init_row, a_row, a_inner, K, rest): one tile of c = init + a @ w, in registers.
+    """void (c, init, a, w, c_row, init_row, a_row, a_inner, K, rest, soon, pace): one tile of c = init + a @ w.
 
     Steps in elements: c_row and init_row from row to row, a_row and a_inner along the axes of a; w holds K rows of
     `vectors` whole vectors. Of the last vector of columns the first `rest` lanes are valid; the others are neither read
-    from init nor written to c.
+    from init nor written to c. From step to step the walk asks for memory `pace` bytes further on, from `soon` on.
     """
     pointer = scalar.as_pointer()
-    function, builder = private_function(module, f"tile_{scalar}_{rows}x{vectors}", [pointer] * 4 + [INT64] * 6)
+    function, builder = private_function(module, f"tile_{scalar}_{rows}x{vectors}", [pointer] * 4 + [INT64] * 8)
     if builder is None:
         return function
-    c, init, a, w, c_row, init_row, a_row, a_inner, inner, rest = function.args
+    c, init, a, w, c_row, init_row, a_row, a_inner, inner, rest, soon, pace = function.args
     width = vector_type(scalar).count
     places = [(r, v) for r in range(rows) for v in range(vectors)]
     mask = first_lanes(builder, rest, width)
@@ -62,6 +65,7 @@ def _micro_kernel(module: Value, scalar: Value, rows: int, vectors: int) -> Valu
     w_k = offset(builder, w, builder.mul(k, INT64(vectors * width)))
     w_vectors = [Lanes(builder, load(builder, w_k, INT64(v * width))) for v in range(vectors)]
     a_k = builder.mul(k, a_inner)
+    prefetch(builder, builder.add(soon, builder.mul(k, pace)))
     longer = {}
     for r in range(rows):
         a_rk = Lanes(builder, splat(builder, builder.load(offset(builder, a_rows[r], a_k)), width))
@@ -91,6 +95,8 @@ def _tile(
     rows: Any,
     column: Any,
     vectors: Any,
+    soon: Any,
+    pace: Any,
 ) -> Any:
     """Compute the tile of c at (row, column) with the micro-kernel of its size; c, init, a are places."""
 
@@ -102,7 +108,7 @@ def _tile(
         )
         c, init, a = (builder.inttoptr(address, scalar.as_pointer()) for address in (c, init, a))
         packed = data(context, builder, signature.args[3], arguments[3])
-        row, rows, column, vectors = arguments[4:]
+        row, rows, column, vectors, soon, pace = arguments[4:]
         whole = builder.mul(builder.sub(vectors, INT64(1)), INT64(width))
         call = [
             offset(builder, c, builder.add(builder.mul(row, c_row), column)),
@@ -115,6 +121,8 @@ def _tile(
             a_inner,
             inner,
             builder.sub(builder.sub(columns, column), whole),
+            soon,
+            pace,
         ]
         done = builder.append_basic_block("done")
         choice = builder.switch(builder.add(builder.mul(rows, INT64(PANEL)), vectors), done)
@@ -129,7 +137,7 @@ def _tile(
         return context.get_dummy_value()
 
     size = types.intp
-    return types.void(c, init, a, packed, size, size, size, size), generate
+    return types.void(c, init, a, packed, size, size, size, size, size, size), generate
 
 
 @part
@@ -199,16 +207,25 @@ def packed_size(inner: int, columns: int, item_bytes: int) -> int:
 @phrase
 def product(c: Any, init: Any, a: Any, packed: Any) -> None:
     """c = init + a @ w: c, init [M, N], a [M, K], w [K, N] packed; K > 0. init may be c itself."""
-    _product(place(c), place(init), place(a), packed, c.shape[0], VECTOR_BYTES // c.itemsize)
+    product_before(packed[:0], c, init, a, packed)
+
+
+@phrase
+def product_before(soon: Any, c: Any, init: Any, a: Any, packed: Any) -> None:
+    """The same, and on the way `soon`, contiguous, comes to the second-level cache."""
+    width, size = VECTOR_BYTES // c.itemsize, soon.size * soon.itemsize
+    _product(place(c), place(init), place(a), packed, c.shape[0], width, soon.ctypes.data, size)
 
 
 @part
-def _product(c: Any, init: Any, a: Any, packed: Any, rows: int, width: int) -> None:
+def _product(c: Any, init: Any, a: Any, packed: Any, rows: int, width: int, soon: int, size: int) -> None:
     vectors = -(-c[1] // width)
     panels = -(-vectors // PANEL)
     blocks = -(-rows // ROWS)
+    pace = -(-size // (panels * blocks * a[1]))
     for p in range(panels):  # the outer loop, so that a panel stays in the first-level cache for all rows
         first, last = vectors * p // panels, vectors * (p + 1) // panels
         for b in range(blocks):
             top, bottom = rows * b // blocks, rows * (b + 1) // blocks
-            _tile(c, init, a, packed, top, bottom - top, first * width, last - first)
+            _tile(c, init, a, packed, top, bottom - top, first * width, last - first, soon, pace)
+            soon += pace * a[1]

@@ -22,8 +22,8 @@ BLOCK = 2**12
 """So many squares are summed lane by lane, and then the sums of blocks: rounding grows with the longest of the sums."""
 
 
-FLOP = 10
-"""Floating-point operations of a rule for one element, roughly."""
+FLOP = {"step": 100, "squares": 20}
+"""Floating-point operations of a product that take as long as one element, roughly."""
 
 
 def step(name: str, arrays: tuple[Array, ...], numbers: tuple[float, ...]) -> tuple[Array, ...]:
@@ -40,7 +40,7 @@ def step(name: str, arrays: tuple[Array, ...], numbers: tuple[float, ...]) -> tu
     def part(first: int, last: int) -> None:
         call(tuple(x[:, first:last] for x in to), (*(x[:, first:last] for x in old), *floats))
 
-    share(max(1, new[0].size), FLOP * new[0].size, part)
+    share(max(1, new[0].size), FLOP["step"] * new[0].size, part)
     return new
 
 
@@ -49,7 +49,11 @@ def squares(g: Array) -> float:
     prepare("updates", g.dtype)
     (row,) = inputs(g.reshape(1, -1))
     blocks = max(1, -(-g.size // BLOCK))
-    return float(sum(share(blocks, 2 * g.size, lambda first, last: _squares(row[:, first * BLOCK : last * BLOCK]))))
+
+    def part(first: int, last: int) -> float:
+        return float(_squares(row[:, first * BLOCK : last * BLOCK]))
+
+    return sum(share(blocks, FLOP["squares"] * g.size, part))
 
 
 def _pass(formula: updates.Formula) -> Any:
