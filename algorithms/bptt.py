@@ -138,7 +138,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": h.value},
-        kernels=model.twins(called(model), p, x.shape[1]),
+        kernels=model.twins(called(config, model), p, x.shape[1]),
         kept_bytes=tape.stats().bytes_kept,
     )
     waiting: dict[str, Any] = {"total": None, "count": 0} if due else {"total": total, "count": count}
@@ -174,9 +174,9 @@ def memory(config: Config, model: Model, state: State, batch: Batch, info: Info)
     return {"tape_bytes": info.kept_bytes}
 
 
-def called(model: Model) -> tuple[str, ...]:
+def called(config: Config, model: Model) -> tuple[str, ...]:
     """The kernels that a step calls."""
-    return model.kernels
+    return model.kernels if config.parts == 1 else part_losses.called(config, model)
 
 
 METHODS = {

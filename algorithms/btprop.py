@@ -255,7 +255,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": at.h, "h_hat": at.hh, "u": at.u, "carry": at.hh[-1, ...]},
-        kernels=model.twins(called(model), at.theta, problem.n),
+        kernels=model.twins(called(config, model), at.theta, problem.n),
     )
     return State(at.theta, at.optimizer, last_state(at.hh), epoch=epoch), info
 
@@ -373,7 +373,7 @@ def to_h(config: Config, z: Array | Tensor) -> Any:
     return ops.tanh(z) if config.opt_arctanh else z
 
 
-def called(model: Model) -> tuple[str, ...]:
+def called(config: Config, model: Model) -> tuple[str, ...]:
     """The kernels that a step calls."""
     return model.kernels
 

@@ -121,7 +121,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": h, "h_hat": hh, "u": u},
-        kernels=model.twins(btprop.called(model), state.params, problem.n),
+        kernels=model.twins(btprop.called(config, model), state.params, problem.n),
     )
     return state, info
 

@@ -18,7 +18,7 @@ which paper and released code state the method are
 
     debias        R(W) = -<W, lambda_t> + <W, mu_t>,  lambda_t = grad l_t(W_bar_t)               an option of the code
                   W_bar_{t+1} = (1 - b) W_bar_t + b W_{t+1},  mu_{t+1} = (1 - b) mu_t + b lambda_t
-                  b           = 1 / (1 + passes through the data)
+                  b           = 1 / (1 + number of the pass through the data, from 1)
 
 `running` is the released code's and the default: it asks for no gradient at W_{t+1}. With alpha = 0 there is no
 regulariser, and what is left is one step of truncated BPTT a part, the control "online TBPTT". The model is drawn anew
@@ -26,7 +26,7 @@ for every part: dropout, AR and TAR (see `algorithms.model`). A tensor in two pl
 readout, is one parameter, and the regulariser has it once.
 
 After each pass through data that have an end, the released code goes on from W_bar, which is also what it returns:
-W <- W_bar, and, but for two of its tasks, lambda <- 0. The paper does neither (`pass_end`).
+W <- W_bar, and, but for two of its tasks, lambda <- 0. Neither does the paper, nor the code with debias (`pass_end`).
 
 Legend:
     T, K, P'        steps of a sequence; parts asked for (`parts`); parts that there are, K or K + 1
@@ -101,8 +101,8 @@ class Config(PartLosses):
 
     pass_end: Literal["average", "keep-lambda", "none"] | None = None
     """After each pass through the data: W <- W_bar and lambda <- 0 (released code), W <- W_bar only (released code for
-    Penn Treebank in sequences of 300 and by characters), or nothing (paper); None: average with the forms of the code,
-    nothing with those of the paper, where W_bar is no set of parameters that one would use."""
+    Penn Treebank in sequences of 300 and by characters), or nothing (paper, and debias); None: average with form
+    running, nothing with the others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -151,6 +151,8 @@ def init(config: Config, model: Model, params: Params, rng: np.random.Generator)
     """
     check_names(params, "frozen", config.frozen)
     part_losses.divergence(config, model)
+    if config.carry == "last" and model.vocabulary is None:
+        raise InputError("carry is about the windows of a text: leave it out for this task")
     trained = without(params, *config.frozen)
     kept = {} if config.alpha == 0 else {"W_bar": trained, MEMORY[config.form]: zeros(trained)}
     return State(params, config.update_rule(schedules.fresh()).init(trained), kept)
@@ -202,7 +204,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"part_losses": part_losses_met},
-        kernels=model.twins(called(model), at.params, batch.x.shape[1]),
+        kernels=model.twins(called(config, model), at.params, batch.x.shape[1]),
         kept_bytes=kept_bytes,
     )
     return at, info
@@ -211,7 +213,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
 def ended(config: Config, at: State) -> State:
     """The state after a pass through the data."""
     at = replace(at, schedule=schedules.passed(at.schedule), estimate=part_losses.turned(at.estimate))
-    rule = config.pass_end or ("average" if config.form in ("running", "debias") else "none")
+    rule = config.pass_end or ("average" if config.form == "running" else "none")
     if not at.regulariser or rule == "none":
         return at
     W_bar, memory = at.regulariser["W_bar"], MEMORY[config.form]
@@ -301,7 +303,7 @@ def update(part: Part, at: State, h: Array) -> tuple[State, Met, Params]:
         case "running":
             kept = running(config, kept, at.params)
         case "debias":
-            kept = unbiased(kept, at.params, 1 / (1 + at.schedule["passes"]))
+            kept = unbiased(kept, at.params, 1 / (2 + at.schedule["passes"]))
         case _:
             kept = averaged(config, kept, at.params, part.at(at.params, h).gradient)
     return replace(at, regulariser=kept), first, g
@@ -353,9 +355,9 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     return found | {memory: optim.global_norm(state.regulariser[memory])}
 
 
-def called(model: Model) -> tuple[str, ...]:
+def called(config: Config, model: Model) -> tuple[str, ...]:
     """The kernels that a step calls."""
-    return model.kernels
+    return part_losses.called(config, model)
 
 
 METHODS = {

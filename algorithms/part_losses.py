@@ -41,8 +41,8 @@ Divergence = Literal["none", "class-mean", "code", "per-example"]
 Estimate = dict[str, list[Array]]
 """What is remembered of P_hat, by the names of `fresh`; empty where there is no divergence."""
 
-WARM_UP = 20
-"""Passes in which the released code takes Q = 1 / C."""
+WARM_UP = 19
+"""Passes in which the released code takes Q = 1 / C: those before its twentieth, which it counts from 1."""
 
 REFRESHED = 5
 """Passes from one refreshment of a sequence's own Q to the next."""
@@ -116,6 +116,8 @@ def divergence(config: PartLosses, model: Model) -> Divergence:
         InputError: if one is asked for that cannot be: nothing is classified, or every step has its own answer, or the
             parts' losses have no weights.
     """
+    if config.part_weight == "slip" and model.loss_at == "every":
+        raise InputError("part_weight slip is for sequences with one answer: leave it out for this task")
     classifies = model.loss == "softmax" and model.loss_at == "last"
     if config.divergence is None:
         return "class-mean" if classifies and config.part_weight in (None, "linear") else "none"
@@ -145,6 +147,12 @@ def loss(
 def one_hot(xp: Any, y: Array, C: int, dtype: Any) -> Array:
     """y as probabilities [B, C]."""
     return xp.astype(y[:, None] == xp.arange(C, device=y.device)[None, :], dtype)
+
+
+def called(config: PartLosses, model: Model) -> tuple[str, ...]:
+    """The kernels that states and losses call: with a divergence, logits are met in plain array code."""
+    scoring = model.head.kernels if divergence(config, model) != "none" else ()
+    return tuple(name for name in model.kernels if name not in scoring)
 
 
 # --- Q ---
@@ -209,7 +217,7 @@ def told(config: PartLosses, kept: Estimate, batch: Batch, span: Span, passes: i
         total = kept["sum"][p] + of_class @ P_hat
         return kept | _replaced(kept, p, sum=total, count=kept["count"][p] + xp.sum(of_class, axis=1))
     wrong = xp.argmax(z, axis=-1) != y
-    if p < config.parts - 1:
+    if p < config.parts - 1 or "Q" in kept:
         kept = kept | _replaced(kept, p, D=_mistaken(kept["D"][p], P_hat, y, wrong))
     if "Q" not in kept or passes % REFRESHED:
         return kept

@@ -102,8 +102,8 @@ class Method:
     state: type[Any]
     init: Callable[..., Any]
     step: Callable[..., tuple[Any, Info]]
-    kernels: Callable[[Any], tuple[str, ...]] = lambda model: ()
-    """kernels(model): names of the kernels that a step calls, see `minigrad.kernels`."""
+    kernels: Callable[[Any, Any], tuple[str, ...]] = lambda config, model: ()
+    """kernels(config, model): names of the kernels that a step calls, see `minigrad.kernels`."""
     least: Callable[[Any], int] = lambda config: 1
     """least(config): steps that a sequence must have."""
     blocks: bool = False

@@ -33,28 +33,32 @@ class Scheduled(UpdateRule):
 
     lr: float = 0.01
     """Learning rate, >= 0."""
-    decay: float = 2.0
-    """Number that the learning rate is divided by where it falls, >= 1."""
+    decay: float | None = None
+    """Number that the learning rate is divided by where it falls, >= 1 (None: 2)."""
     decay_at: tuple[int, ...] = ()
     """Passes through the data after which it falls, such as 50 75 90."""
     decay_after: int | None = None
     """Checks in a row without a better validation error, more than which let it fall, >= 0 (None: they do not)."""
-    nonmono: int = 5
-    """Checks that are granted to become better before nt-asgd averages, >= 1."""
+    nonmono: int | None = None
+    """Checks that are granted to become better before nt-asgd averages, >= 1 (None: 5)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "lr", "decay_after")
         above_zero(self, "nonmono")
-        if not 1 <= self.decay < float("inf"):
+        if self.decay is not None and not 1 <= self.decay < float("inf"):
             raise InputError(f"decay must be at least 1 and finite, got {self.decay}")
+        if self.decay is not None and not self.decay_at and self.decay_after is None:
+            raise InputError("decay says by how much the rate falls: say when with decay_at or decay_after")
+        if self.nonmono is not None and self.optimizer != "nt-asgd":
+            raise InputError("nonmono belongs to optimizer nt-asgd: leave it out")
         if any(passes < 1 for passes in self.decay_at):
             raise InputError(f"decay_at: passes are counted from 1, got {min(self.decay_at)}")
 
     def rate(self, schedule: Schedule) -> float:
         """The learning rate of today."""
         falls = schedule["falls"] + sum(passes <= schedule["passes"] for passes in self.decay_at)
-        return self.lr / self.decay ** int(falls)
+        return self.lr / (self.decay or 2.0) ** int(falls)
 
 
 def fresh() -> Schedule:
@@ -72,7 +76,7 @@ def validated(config: Scheduled, state: S, error: float) -> S:
     """The State of a method after a check that found this validation error."""
     at: Any = state
     if config.optimizer == "nt-asgd":
-        at = replace(at, optimizer=optim.nt_asgd_validated(at.optimizer, at.params, error, config.nonmono))
+        at = replace(at, optimizer=optim.nt_asgd_validated(at.optimizer, at.params, error, config.nonmono or 5))
     kept = at.schedule
     if config.decay_after is None:
         return at  # type: ignore[no-any-return]

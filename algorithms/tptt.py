@@ -177,7 +177,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         status="diverged" if reason else "ok",
         reason=reason,
         arrays={"h": h, "targets": targets, **losses},
-        kernels=model.twins(called(model), p, h.shape[1]),
+        kernels=model.twins(called(config, model), p, h.shape[1]),
     )
     return State(tied(config, p), optimizer_f, optimizer_g, last_state(h)), info
 
@@ -268,7 +268,7 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     }
 
 
-def called(model: Model) -> tuple[str, ...]:
+def called(config: Config, model: Model) -> tuple[str, ...]:
     """The kernels that a step calls."""
     return (*model.kernels, "local", "target")
 

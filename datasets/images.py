@@ -143,6 +143,8 @@ class Pixels(ABC):
             InputError: if there can be no such batch, or as `size_of`.
         """
         check_batch(split, index, size)
+        if split == "train" and size > self.size_of(split):
+            raise InputError(f"a batch of {size:,} is more than the {self.size_of(split):,} images to train on")
         images, rows = self._images(split), self._rows(seed, split, index * size, size)
         values = self._values(dtype)[self.in_order(images.pixels[rows])]
         by_colour = values.reshape(size, self.input_size, self.length)

@@ -116,7 +116,10 @@ def planned(settings: Settings, method_name: str, config: Any = None) -> Plan:
         settings = replace(settings, task_options=_in_blocks(settings, method))
     task = make_task(settings)
     settings = replace(_counted(settings, task), length=task.length)
-    return Plan(settings, method, _short_enough(config_of(method, config), method, task), task)
+    config = config_of(method, config)
+    _check_ends(config, task)
+    _check_length(config, method, task)
+    return Plan(settings, method, config, task)
 
 
 def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
@@ -176,8 +179,15 @@ def _counted(settings: Settings, task: Task) -> Settings:
     return replace(settings, epochs=None, max_iterations=batches, validate_every=every)
 
 
-def _short_enough(config: Any, method: Method, task: Task) -> Any:
-    """The Config, if the shortest sequences are long enough for it: what does not fit might show late in a run."""
+def _check_ends(config: Any, task: Task) -> None:
+    """Raise InputError if the Config speaks of passes through data that have no end."""
+    named = [name for name in ("decay_at", "pass_end") if getattr(config, name, None)]
+    if named and not isinstance(task, Finite):
+        raise InputError(f"{named[0]} is about passes through the data, those of {task.name} have no end: leave it out")
+
+
+def _check_length(config: Any, method: Method, task: Task) -> None:
+    """Raise InputError if the shortest sequences are too short for the Config: it might show late in a run."""
     from datasets.text import Text
 
     least, there = method.least(config), task.shortest if isinstance(task, Text) else task.length
@@ -187,7 +197,6 @@ def _short_enough(config: Any, method: Method, task: Task) -> Any:
             f"{method.name} with {least} parts needs as many steps, {which} of {task.name} may have {there}: take "
             "fewer parts"
         )
-    return config
 
 
 def first_index(settings: Settings, task: Task) -> int:

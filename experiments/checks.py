@@ -33,7 +33,9 @@ def batch_on_device(parts: Parts, split: Split, index: int, size: int) -> Batch:
     batch = parts.task.batch(settings.seed, split, index, size, settings.dtype)
     if settings.device == "cpu":
         return batch
-    return replace(batch, x=to_device(batch.x, settings.device), y=to_device(batch.y, settings.device))
+    given = {name: getattr(batch, name) for name in ("x", "y", "rows")}
+    moved = {name: to_device(array, settings.device) for name, array in given.items() if array is not None}
+    return replace(batch, **moved)
 
 
 def score(parts: Parts, params: Params, split: Split, first: int, size: int) -> dict[str, float]:

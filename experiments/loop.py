@@ -194,7 +194,10 @@ def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:
     dtype, device = parts.settings.dtype, parts.settings.device
     if device != "cpu" or choose(np.zeros(1, dtype)) != "fused":
         return
-    called = [*parts.method.kernels(parts.model), *(["updates"] if updates.choose(*params.values()) == "fused" else [])]
+    called = [
+        *parts.method.kernels(parts.config, parts.model),
+        *(["updates"] if updates.choose(*params.values()) == "fused" else []),
+    ]
     threads.wished()  # an impossible number is refused before anything compiles
     missing = [kernel for kernel in called if not is_prepared(kernel, dtype)]
     if missing:

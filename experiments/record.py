@@ -58,7 +58,7 @@ def load(kind: type[T], values: Any, where: str, remedy: str = "restore the file
     for name, value in values.items():
         if name not in names:
             raise RunError(
-                f"{where} has an unknown entry {name!r}: the run is from another version; update this program"
+                f"{where} has an unknown entry {name!r}: another version of this program wrote it: use that one"
             )
         try:
             fitted[name] = _fit(hints[name], value)

@@ -16,10 +16,10 @@ from experiments.papers.measures import PERCENT, Measured
 CONSTANT = "constant answer"
 """The entrant that needs no training: the best constant."""
 
-FRACTIONS = ("%", "degrees", "ppl", "bpc", "MiB")
+FRACTIONS = ("%", "degrees", "ppl", "MiB")
 """Units of numbers that tables show with two decimals; the others count something."""
 
-MARGIN, POINTS = 0.1, 2.0
+MARGIN, POINTS, BITS = 0.1, 2.0, 0.005
 """By how much a published number may lie outside the range of our seeds and still agree: a part of it, or percent."""
 
 CLEAR = 1.0
@@ -190,7 +190,7 @@ def _widened(entry: Entry, low: float, high: float) -> tuple[float, float]:
         return low, high
     if "%" in entry.unit:
         return low - POINTS, high + POINTS
-    margin = POINTS / PERCENT if "ppl" in entry.unit else MARGIN
+    margin = BITS if "bpc" in entry.unit else POINTS / PERCENT if "ppl" in entry.unit else MARGIN
     return low * (1 - margin), high * (1 + margin)
 
 
@@ -201,7 +201,7 @@ def judge(entry: Entry, summaries: list[Summary]) -> list[Verdict]:
     verdicts = []
     for claim in entry.claims:
         rows = dict.fromkeys(s.row for s in summaries if claim.rows is None or s.row in claim.rows)
-        pairs = {row: (found.get((row, claim.more)), found.get((row, claim.less))) for row in rows}
+        pairs = {row: (found.get((row, claim.more)), found.get((claim.less_row or row, claim.less))) for row in rows}
         judged = {row: _compare(claim, more, less, margin) for row, (more, less) in pairs.items() if more and less}
         known = [pairs[row] for row, status in judged.items() if status != "not computed"]
         seeds = [min((side[i].seeds for side in known), default=0) for i in (0, 1)]  # type: ignore[union-attr]
@@ -236,6 +236,8 @@ def number(value: float | None, unit: str) -> str:
     """A number as tables show it."""
     if value is None:
         return "-"
+    if "bpc" in unit:
+        return f"{value:.3f}"
     return f"{value:.2f}" if any(word in unit for word in FRACTIONS) else f"{value:,.0f}"
 
 

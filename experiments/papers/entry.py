@@ -151,6 +151,8 @@ class Claim:
     """Whether ahead means a larger number."""
     rows: list[str] | None = None
     """Rows for which it is claimed."""
+    less_row: str | None = None
+    """Where the other one stands, if not in the same row."""
     by: Literal["paper", "question"] = "paper"
     """Whether the paper says so, or it is a question that our controls ask."""
 

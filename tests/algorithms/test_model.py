@@ -216,7 +216,7 @@ def test_the_kernels_that_run_are_named(name: str, monkeypatch: pytest.MonkeyPat
     state = bptt.init(config, model, parameters(model), stream(2))
     _, info = bptt.step(config, model, state, Batch(x, y), stream(2))
     called.discard("updates")
-    assert called == set(model.kernels) == set(bptt.METHODS["bptt"].kernels(model))
+    assert called == set(model.kernels) == set(bptt.METHODS["bptt"].kernels(config, model))
     assert info.kernels == dict.fromkeys(called, "fused")
     monkeypatch.setenv("MINIGRAD_KERNELS", "reference")
     _, info = bptt.step(config, model, state, Batch(x, y), stream(2))

@@ -128,7 +128,9 @@ def test_what_was_frozen_stays(method: Any) -> None:
         ({"decay": 0.5}, "decay must be at least 1"),
         ({"decay_at": (0,)}, "passes are counted from 1, got 0"),
         ({"decay_after": -1}, "decay_after must be at least 0"),
-        ({"nonmono": 0}, "nonmono must be above 0"),
+        ({"nonmono": 0, "optimizer": "nt-asgd"}, "nonmono must be above 0"),
+        ({"nonmono": 3}, "nonmono belongs to optimizer nt-asgd"),
+        ({"decay": 4.0}, "say when with decay_at or decay_after"),
         ({"lr": -1.0}, "lr must be at least 0"),
     ],
 )
@@ -138,16 +140,19 @@ def test_impossible_options_are_refused(method: Any, options: dict[str, Any], wo
 
 
 def test_debias_steps_along_the_corrected_gradient() -> None:
-    """The first step is plain, W_bar and mu move by b = 1 / (1 + passes), and the second is corrected."""
+    """W_bar and mu move by b = 1 / (1 + number of the pass); where W = W_bar a step goes along mu, at first nowhere."""
     config, model, state = begun(fptt, form="debias", alpha=1.0)
     one, first = stepped(fptt, config, model, state)
     g0 = first.grads["W_hh"]  # at W = W_bar: grad l - lambda + mu = mu = 0
     assert_array_equal(g0, np.zeros_like(g0))
-    assert_array_equal(one.regulariser["W_bar"]["W_hh"], one.params["W_hh"])
-    two, second = stepped(fptt, config, model, one)
+    assert_array_equal(one.params["W_hh"], state.params["W_hh"])
+    assert np.linalg.norm(one.regulariser["mu"]["W_hh"]) > 0
+    two, second = stepped(fptt, config, model, one, last=True)
     assert_allclose(second.grads["W_hh"], one.regulariser["mu"]["W_hh"], rtol=1e-12)
+    expected = 0.5 * one.params["W_hh"] + 0.5 * two.params["W_hh"]
+    assert_allclose(two.regulariser["W_bar"]["W_hh"], expected, rtol=1e-12)
     assert np.linalg.norm(two.params["W_hh"] - one.params["W_hh"]) > 0
     later = replace(two, schedule=two.schedule | {"passes": 3})
     three, _ = stepped(fptt, config, model, later)
-    expected = 0.75 * two.regulariser["W_bar"]["W_hh"] + 0.25 * three.params["W_hh"]
+    expected = 0.8 * two.regulariser["W_bar"]["W_hh"] + 0.2 * three.params["W_hh"]
     assert_allclose(three.regulariser["W_bar"]["W_hh"], expected, rtol=1e-12)

@@ -55,7 +55,11 @@ def test_the_kernels_that_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None
     called = record_calls(monkeypatch)
     _, _, info = train(tptt.Config())
     called.discard("updates")
-    assert called == set(tptt.METHODS["tptt"].kernels(network()[0])) == {"srn", "readout", "local", "target"}
+    assert (
+        called
+        == set(tptt.METHODS["tptt"].kernels(tptt.Config(), network()[0]))
+        == {"srn", "readout", "local", "target"}
+    )
     assert info.kernels == dict.fromkeys(called, "fused")
 
 

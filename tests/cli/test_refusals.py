@@ -69,6 +69,8 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["train", "fptt", "--task", "adding-sum", "--divergence", "code"], ["classified as a whole"]),
         (["train", "bptt", "--divergence", "code"], ["ask for more than 1"]),
         (["train", "fptt", "--decay", "0.5"], ["decay must be at least 1"]),
+        (["train", "bptt", "--decay-at", "5"], ["passes through the data, those of temporal have no end"]),
+        (["train", "fptt", "--pass-end", "none"], ["passes through the data, those of temporal have no end"]),
         (["train", "fptt", "--readout", "mos"], ["readout mos is for tokens in, tokens out"]),
         (["train", "fptt", "--task", "sample-char", "--readout", "tied", "--embedding", "7"], ["they have 7 numbers"]),
         (["train", "fptt", "--tar", "1"], ["tar is for a loss at every step"]),
