@@ -143,8 +143,6 @@ class Pixels(ABC):
             InputError: if there can be no such batch, or as `size_of`.
         """
         check_batch(split, index, size)
-        if split == "train" and size > self.size_of(split):
-            raise InputError(f"a batch of {size:,} is more than the {self.size_of(split):,} images to train on")
         images, rows = self._images(split), self._rows(seed, split, index * size, size)
         values = self._values(dtype)[self.in_order(images.pixels[rows])]
         by_colour = values.reshape(size, self.input_size, self.length)
@@ -159,7 +157,10 @@ class Pixels(ABC):
             InputError: if there can be no such batch, or as `size_of`.
         """
         check_batch("train", 0, size)
-        return -(-passes * self.size_of("train") // size)
+        n = self.size_of("train")
+        if size > n:
+            raise InputError(f"passes cannot be counted in batches of {size:,}: {self.name} has {n:,} images")
+        return -(-passes * n // size)
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of images whose largest output [B, 10] is not at y [B]."""
