@@ -65,5 +65,6 @@ def test_the_method_of_the_guide_trains_its_readout(monkeypatch: pytest.MonkeyPa
         state, info = method.step(config, model, state, batch, stream(1, "step", i))
         losses.append(float(info.loss))
     assert np.mean(losses[-20:]) < 0.7 * np.mean(losses[:20])
+    assert method.kernels(config, model) == model.kernels
     assert state.params["W_hh"] is params["W_hh"]
     assert not np.array_equal(state.params["W_hy"], params["W_hy"])
