@@ -62,7 +62,8 @@ class PartLosses(Scheduled):
     (released code, adding task); None: linear where a sequence has one answer, otherwise none."""
     divergence: Divergence | None = None
     """What is added to a part's loss where a sequence is to be classified: nothing, or the divergence from an estimate
-    Q: class-mean (paper), code (released code), per-example; None: class-mean."""
+    Q: class-mean (paper), code (released code), per-example; None: class-mean, where there is something to classify and
+    part_weight leaves room for it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
