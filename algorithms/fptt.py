@@ -177,37 +177,29 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     config = config.for_window(batch.x.shape[0], len(cut))
     entered = h = initial_state(model, state.params, batch, carried(model, state, rng) if batch.continues else None)
     at = replace(state, estimate=state.estimate or part_losses.fresh(config, model, batch, h))
-    passes = state.schedule["passes"]
-    losses: list[Array] = []
-    grads: Params = {}
-    kept_bytes = 0
+    met: list[Met] = []
     for span in cut:
-        if not part_losses.trained_on(config, span):
-            continue
-        Q = part_losses.estimated(config, model, at.estimate, batch, span, passes)
-        drawn = model.drawn(rng, at.params, span.last - span.first, batch.x.shape[1])
-        at, first, grads = update(Part(config, drawn, batch, span, Q), at, h)
-        at = replace(at, estimate=part_losses.told(config, at.estimate, batch, span, passes, first.z))
-        losses.append(first.loss)
-        h, kept_bytes = first.ended, max(kept_bytes, first.kept_bytes)
+        if part_losses.trained_on(config, span):
+            drawn = model.drawn(rng, at.params, span.last - span.first, batch.x.shape[1])
+            at, part = update(Part(config, drawn, batch, span), at, h)
+            met.append(part)
+            h = part.ended
 
     recompute = config.carry == "recomputed" and model.vocabulary is not None
     at = replace(at, carry=entered if recompute else h, window=batch.x if recompute else None)
-    if batch.last:
-        at = ended(config, at)
     xp = get_xp(h)
-    part_losses_met = xp.stack(losses)
-    reason = divergence(xp.mean(part_losses_met), grads)
+    losses, grads = xp.stack([part.loss for part in met]), met[-1].gradient
+    reason = divergence(xp.mean(losses), grads)
     info = Info(
-        loss=xp.mean(part_losses_met),
+        loss=xp.mean(losses),
         grads=grads,
         status="diverged" if reason else "ok",
         reason=reason,
-        arrays={"part_losses": part_losses_met},
+        arrays={"part_losses": losses},
         kernels=model.twins(called(config, model), at.params, batch.x.shape[1]),
-        kept_bytes=kept_bytes,
+        kept_bytes=max(part.kept_bytes for part in met),
     )
-    return at, info
+    return (ended(config, at) if batch.last else at), info
 
 
 def ended(config: Config, at: State) -> State:
@@ -225,7 +217,7 @@ def loss(config: Config, model: Model, W: Params, batch: Batch, h: Array) -> Arr
     """The mean over parts of l_t without divergence, all at the same parameters, from the state h [B, S] carried on."""
     losses: list[Array] = []
     for span in spans(batch.x.shape[0], config.parts):
-        l, s, _ = Part(config, model, batch, span, None).loss(W, h)
+        l, s, _ = Part(config, model, batch, span).loss(W, h)
         losses.append(l)
         h = s[-1, ...]
     xp = get_xp(h)
@@ -265,7 +257,8 @@ class Part:
     model: Model
     batch: Batch
     span: Span
-    Q: Array | None
+    Q: Array | None = None
+    """The estimate [B, C] that its divergence is taken from; None: there is none."""
 
     def loss(self, W: Params, h: Array) -> tuple[Array, Array, Array | None]:
         """l_t, the states of the part [., B, S] from its first state h, and logits, see `Met`."""
@@ -282,31 +275,31 @@ class Part:
         return Met(l.value, gradient, last_state(s.value), None if z is None else z.value, tape.stats().bytes_kept)
 
 
-def update(part: Part, at: State, h: Array) -> tuple[State, Met, Params]:
-    """The state after a part, what the part met, and the gradient that moved W last (before clipping)."""
-    config, kept = part.config, at.regulariser
+def update(part: Part, at: State, h: Array) -> tuple[State, Met]:
+    """The state after a part, and what the part met before its first step; the gradient is the one that moved W last,
+    regulariser included (before clipping)."""
+    config, kept, passes = part.config, at.regulariser, at.schedule["passes"]
     rule = config.update_rule(at.schedule)
+    part = replace(part, Q=part_losses.estimated(config, part.model, at.estimate, part.batch, part.span, passes))
     if kept and config.form == "debias":
         kept = kept | {"lambda": part.at(at.params | kept["W_bar"], h).gradient}
     first: Met | None = None
     for _ in range(config.inner_steps):
         met = part.at(at.params, h)
-        first = first or met
         g = regularised(config, kept, at.params, met.gradient) if kept else met.gradient
         W, optimizer = rule.step(g, at.optimizer, at.params)
         at = replace(at, params=W, optimizer=optimizer)
+        first = (first or met)._replace(gradient=g, ended=met.ended)
     assert first is not None
-    first = first._replace(ended=met.ended)
-    if not kept:
-        return at, first, g
-    match config.form:
+    match config.form if kept else "none":
         case "running":
             kept = running(config, kept, at.params)
-        case "debias":
-            kept = unbiased(kept, at.params, 1 / (2 + at.schedule["passes"]))
-        case _:
+        case "algorithm2" | "equation6":
             kept = averaged(config, kept, at.params, part.at(at.params, h).gradient)
-    return replace(at, regulariser=kept), first, g
+        case "debias":
+            kept = unbiased(kept, at.params, 1 / (2 + passes))
+    estimate = part_losses.told(config, at.estimate, part.batch, part.span, passes, first.z)
+    return replace(at, regulariser=kept, estimate=estimate), first
 
 
 def regularised(config: Config, kept: dict[str, Params], W: Params, g: Params) -> Params:

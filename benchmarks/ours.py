@@ -21,55 +21,50 @@ def _iteration(name: str) -> Callable[[Inputs], Job]:
     """An iteration of a method with the options it has by default; BPTT with the update rule of the others."""
 
     def make(inputs: Inputs) -> Job:
-        method = algorithms.method(name)
-        config = method.config(**{**method.defaults, "optimizer": "nag"})
-        params, batch, rng = inputs["params"], Batch(inputs["x"], inputs["y"]), stream(0, "bench", "step")
+        params = inputs["params"]
         if name == "bptt":
             params = {key: array for key, array in params.items() if key not in ("V_hh", "c_h")}
         (D, H), (O,) = params["W_xh"].shape, params["b_y"].shape
         model = Model.make(input_size=D, hidden=H, output_size=O)
-        state = method.init(config, model, params, rng)
-
-        def call() -> Any:
-            nonlocal state
-            state, info = method.step(config, model, state, batch, rng)
-            return state, info
-
-        return Job(call, lambda result: _trained(result[0], result[1].loss))
+        return _steps(name, model, params, inputs, _velocities, optimizer="nag")
 
     return make
 
 
 def _parts(inputs: Inputs) -> Job:
     """A sequence by FPTT, an update after each of its parts."""
-    method = algorithms.method("fptt")
-    config = method.config(parts=inputs["K"], part_weight="linear", clip=1.0)
-    params, batch, rng = inputs["params"], Batch(inputs["x"], inputs["y"]), stream(0, "bench", "step")
     D, H = _sizes(inputs)
     model = Model.make(cell="lstm", input_size=D, hidden=H, output_size=inputs["y"].shape[1], loss="mse")
-    state = method.init(config, model, params, rng)
 
-    def call() -> Any:
-        nonlocal state
-        state, info = method.step(config, model, state, batch, rng)
-        return state, info
+    def kept(state: Any) -> dict[str, Arrays]:
+        return {**state.regulariser, "m": state.optimizer["m"], "v": state.optimizer["v"]}
 
-    def answer(result: Any) -> Arrays:
-        at, info = result
-        kinds = {**at.regulariser, "m": at.optimizer["m"], "v": at.optimizer["v"]}
-        kept = {f"{kind}/{name}": array for kind, arrays in kinds.items() for name, array in arrays.items()}
-        return {"loss": info.loss, **at.params, **kept}
-
-    return Job(call, answer)
+    options = {"parts": inputs["K"], "part_weight": "linear", "clip": 1.0}
+    return _steps("fptt", model, inputs["params"], inputs, kept, **options)
 
 
 def _words(inputs: Inputs) -> Job:
     """An iteration of truncated BPTT on a text."""
-    method = algorithms.method("bptt")
-    config = method.config(optimizer="adagrad", lr=0.03, clip=0.5)
-    params, batch, rng = inputs["params"], Batch(inputs["x"], inputs["y"]), stream(0, "bench", "step")
-    V, H = params["E"].shape
+    V, H = inputs["params"]["E"].shape
     model = Model.make(cell="gru", input_size=V, hidden=H, output_size=V, loss_at="every", tokens=True)
+
+    def kept(state: Any) -> dict[str, Arrays]:
+        return {"adagrad": state.optimizer["adagrad"]}
+
+    options = {"optimizer": "adagrad", "lr": 0.03, "clip": 0.5}
+    return _steps("bptt", model, inputs["params"], inputs, kept, **options)
+
+
+def _steps(
+    name: str, model: Model, params: Arrays, inputs: Inputs, kept: Callable[[Any], dict[str, Arrays]], **options: Any
+) -> Job:
+    """Steps of a method, one a call, each from where the one before ended.
+
+    The answer: the loss before the step, the parameters after it, and what `kept` finds in the state, by kind.
+    """
+    method = algorithms.method(name)
+    config = method.config(**{**method.defaults, **options})
+    batch, rng = Batch(inputs["x"], inputs["y"]), stream(0, "bench", "step")
     state = method.init(config, model, params, rng)
 
     def call() -> Any:
@@ -79,17 +74,16 @@ def _words(inputs: Inputs) -> Job:
 
     def answer(result: Any) -> Arrays:
         at, info = result
-        sums = {f"adagrad/{name}": array for name, array in at.optimizer["adagrad"].items()}
-        return {"loss": info.loss, **at.params, **sums}
+        others = {f"{kind}/{key}": array for kind, arrays in kept(at).items() for key, array in arrays.items()}
+        return {"loss": info.loss, **at.params, **others}
 
     return Job(call, answer)
 
 
-def _trained(state: Any, loss: Any) -> Arrays:
-    """The loss before the step, the parameters and the velocities after it."""
-    kept = [state.optimizer] if hasattr(state, "optimizer") else [state.optimizer_f, state.optimizer_g]
-    velocity = {f"velocity/{name}": array for each in kept for name, array in each["velocity"].items()}
-    return {"loss": loss, **state.params, **velocity}
+def _velocities(state: Any) -> dict[str, Arrays]:
+    """Of the one optimiser, or of both."""
+    optimizers = [state.optimizer] if hasattr(state, "optimizer") else [state.optimizer_f, state.optimizer_g]
+    return {"velocity": {key: array for each in optimizers for key, array in each["velocity"].items()}}
 
 
 def _sizes(inputs: Inputs) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,25 +93,40 @@ def _cost_of_seeds(axes: Axes, seeds: Sequence[Measured], label: str, **style: A
 
 
 def errors(view: View) -> Figure:
-    """A panel a row, a colour an entrant, a curve a seed: error of the checks, on a logarithmic axis."""
+    """Error of the checks over iterations; a dot where the task was solved."""
+
+    def curve(seed: Measured) -> tuple[Any, Any]:
+        x, y = drawing.series(parts.log(seed), "error")
+        return x[1:], y[1:]  # without that of the untrained network
+
+    return _checks(view, curve, "error", "iteration")
+
+
+def perplexity(view: View) -> Figure:
+    """Perplexity of the checks over the tokens that were read."""
+    return _checks(view, _perplexity_over_tokens, "perplexity", "tokens read (millions)")
+
+
+def _checks(view: View, curve: Callable[[Measured], tuple[Any, Any]], of: str, over: str) -> Figure:
+    """A panel a row, a colour an entrant, a curve a seed, on a logarithmic axis; a dot where the task was solved."""
     columns = min(3, len(view.rows))
     figure, grid = parts.panels(-(-len(view.rows) // columns), columns, each=2.6, hspace=0.65, wspace=0.45)
     panels = parts.used(grid, len(view.rows))
     for row, axes in zip(view.rows, panels, strict=True):
         axes.set_title(row_label(view.entry, row), **TITLE)
         for entrant in (entrant for r, entrant in view.pairs if r == row):
+            style = view.colour(entrant)
             for i, seed in enumerate(view.seeds(row, entrant)):
-                x, y = drawing.series(parts.log(seed), "error")
-                label = None if i else entrant
-                axes.plot(*parts.thin(x[1:], y[1:]), linewidth=1.3, label=label, **view.colour(entrant))
+                x, y = curve(seed)
+                axes.plot(*parts.thin(x, y), linewidth=1.4, label=None if i else entrant, **style)
                 if seed.runs[0].solved:
-                    axes.plot(x[-1:], y[-1:], "o", markersize=4.5, color=view.colour(entrant)["color"], zorder=3)
+                    axes.plot(x[-1:], y[-1:], "o", markersize=4.5, color=style["color"], zorder=3)
         drawing.log_scale(axes, np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines]))
         drawing.dress(axes)
-    parts.iterations(panels[-columns:])
+    parts.iterations(panels[-columns:], over)
     for axes in grid[:, 0]:
-        axes.set_ylabel("error", color=INK)
-    solved = any(run.solved for pair in view.pairs for seed in view.seeds(*pair) for run in seed.runs)
+        axes.set_ylabel(of, color=INK)
+    solved = any(seed.runs[0].solved for pair in view.pairs for seed in view.seeds(*pair))
     parts.key(figure, *panels, more=[parts.dot(INK, label="solved")] * solved)
     return figure
 
@@ -179,30 +194,6 @@ def _cost_means(lines: Sequence[Line]) -> tuple[Any, Any]:
 def _smooth(x: Any, y: Any, parts: int) -> tuple[Any, Any]:
     """Running median over so small a part of the curve."""
     return drawing.running_median(x, y, len(y) // parts)
-
-
-def perplexity(view: View) -> Figure:
-    """A panel a row, a colour an entrant, a curve a seed: perplexity of the checks over the tokens that were read."""
-    columns = min(3, len(view.rows))
-    figure, grid = parts.panels(-(-len(view.rows) // columns), columns, each=2.6, hspace=0.65, wspace=0.45)
-    panels = parts.used(grid, len(view.rows))
-    for row, axes in zip(view.rows, panels, strict=True):
-        axes.set_title(row_label(view.entry, row), **TITLE)
-        for entrant in (entrant for r, entrant in view.pairs if r == row):
-            for i, seed in enumerate(view.seeds(row, entrant)):
-                axes.plot(
-                    *parts.thin(*_perplexity_over_tokens(seed)),
-                    linewidth=1.4,
-                    label=None if i else entrant,
-                    **view.colour(entrant),
-                )
-        drawing.log_scale(axes, np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines]))
-        drawing.dress(axes)
-    parts.iterations(panels[-columns:], "tokens read (millions)")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("perplexity", color=INK)
-    parts.key(figure, *panels)
-    return figure
 
 
 def _perplexity_over_tokens(seed: Measured) -> tuple[Any, Any]:
