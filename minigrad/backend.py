@@ -117,9 +117,9 @@ def to_numpy(array: Array) -> Any:
 
 def like(reference: Array, values: Any) -> Array:
     """Host numbers as an array in the library, on the device and (floats only) in the dtype of `reference`."""
-    values = np.asarray(values)
+    values = values if hasattr(values, "__array_namespace__") else np.asarray(values)
     dtype = str(np.dtype(values.dtype)) if values.dtype.kind in "iub" else str(reference.dtype).rpartition(".")[2]
-    return get_xp(reference).asarray(values.astype(dtype, copy=False), device=reference.device)
+    return get_xp(reference).asarray(get_xp(values).astype(values, dtype, copy=False), device=reference.device)
 
 
 def frozen(array: Array) -> Array:

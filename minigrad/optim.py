@@ -481,19 +481,24 @@ def _known(names: Mapping[str, Any], params: Params) -> None:
 def _at_least_zero(name: str, value: float) -> float:
     if not 0 <= value < inf:
         raise InputError(f"{name} must be at least 0 and finite, got {value}")
-    return float(value)  # a Python number: a NumPy one would turn float32 arrays into float64
+    return _python(value)
 
 
 def _above_zero(name: str, value: float) -> float:
     if not 0 < value < inf:
         raise InputError(f"{name} must be above 0 and finite, got {value}")
-    return float(value)
+    return _python(value)
 
 
 def _fraction(name: str, value: float) -> float:
     if not 0 <= value < 1:
         raise InputError(f"{name} must lie in [0, 1), got {value}")
-    return float(value)
+    return _python(value)
+
+
+def _python(value: float) -> float:
+    """A Python number: a NumPy one would turn float32 arrays into float64."""
+    return value if isinstance(value, float) and not isinstance(value, np.generic) else float(value)
 
 
 def _one_of(name: str, value: str, *choices: str) -> None:
