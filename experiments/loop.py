@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from algorithms.measures import not_finite
 from experiments import build, checkpoint, checks, files, manifest, result, rundir, standing, states, stopping
 from experiments.build import Assemble, Parts
 from experiments.errors import RunError, cause
 from experiments.interrupts import Interrupts
 from experiments.journal import Lines, seconds_spent
+from experiments.pending import Pending, first_bad
 from experiments.progress import Display, Quiet
 from experiments.result import Result
 from experiments.rundir import Run
 from experiments.settings import Settings
 from experiments.standing import Standing
 from experiments.stopping import Counters
-from minigrad.backend import Params, to_numpy
+from minigrad.backend import Params
 from minigrad.errors import InputError
 from minigrad.kernels import choose, is_prepared, prepare, updates
 from minigrad.kernels.fused import threads
@@ -89,6 +91,7 @@ def resume(
     draw: bool = True,
     until: int | None = None,
     data_dir: Path | None = None,
+    device: str | None = None,
 ) -> Result:
     """Go on from the newest checkpoint of a run; of a finished run, return the result.
 
@@ -99,6 +102,7 @@ def resume(
         draw: whether to draw the figure at the end.
         until: iteration at which to pause again (None: train to the end).
         data_dir: folder of downloaded data (None: that of the run).
+        device: where to compute from now on (None: where config.json says).
 
     Raises:
         RunError: if the directory is missing, damaged, from a newer version, or in use by another process.
@@ -111,7 +115,7 @@ def resume(
         if done is not None:
             display.note(f"{run.path} is finished ({done.status}): {done.reason}")
             return done
-        parts = standing.parts_of(run, assemble, **_places(data_dir))
+        parts = standing.parts_of(run, assemble, **_places(data_dir, device))
         _look_for_data(parts)
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
@@ -127,6 +131,7 @@ def extend(
     *,
     runs_dir: Path | None = None,
     data_dir: Path | None = None,
+    device: str | None = None,
     assemble: Assemble = build.assemble,
     draw: bool = True,
     until: int | None = None,
@@ -142,6 +147,7 @@ def extend(
         display: where to tell how it goes.
         runs_dir: folder of the copy (None: beside the run).
         data_dir: folder of downloaded data (None: that of the run).
+        device: where to compute from now on (None: where config.json says).
         assemble: makes the parts of a run from names.
         draw: whether to draw the figure at the end.
         until: iteration at which to pause (None: train to the end).
@@ -158,10 +164,11 @@ def extend(
     if max_iterations <= done.iterations:
         raise InputError(f"max_iterations must be above the {done.iterations:,} that {before.path} had")
     folder = runs_dir or before.path.parent
-    parts = standing.parts_of(before, assemble, max_iterations=max_iterations, runs_dir=folder, **_places(data_dir))
+    changes = {"max_iterations": max_iterations, "runs_dir": folder, **_places(data_dir, device)}
+    parts = standing.parts_of(before, assemble, **changes)
     copy, lock = rundir.create(folder, _stem(parts), _content(parts), goes_on_from=before)
     lock.release()
-    return resume(copy.path, display, assemble=assemble, draw=draw, until=until, data_dir=data_dir)
+    return resume(copy.path, display, assemble=assemble, draw=draw, until=until, data_dir=data_dir, device=device)
 
 
 def _stem(parts: Parts) -> str:
@@ -179,9 +186,10 @@ def _content(parts: Parts) -> dict[str, Any]:
     return {"method": parts.method.name, "config": parts.config, "settings": settings, **known}
 
 
-def _places(data_dir: Path | None) -> dict[str, Any]:
+def _places(data_dir: Path | None, device: str | None) -> dict[str, Any]:
     """Settings that differ from those of a run."""
-    return {} if data_dir is None else {"data_dir": data_dir}
+    wished = {"data_dir": data_dir, "device": device}
+    return {name: value for name, value in wished.items() if value is not None}
 
 
 def _look_for_data(parts: Parts) -> None:
@@ -275,6 +283,7 @@ class _Training:
         self.metrics, self.timings = metrics, timings
         self.first, self.spent, self.began = first, seconds_spent(run), time.perf_counter()
         self.shown = -math.inf
+        self.pending = Pending()
 
     def seconds(self) -> float:
         """Time of training so far, that of earlier processes included."""
@@ -301,21 +310,27 @@ class _Training:
         """One iteration with all that is due after it: check, line of the log, checkpoint."""
         settings = self.parts.settings
         state, info, batch = _step(self.parts, at)
-        loss = float(to_numpy(info.loss))
-        counters = at.counters.with_loss(loss)
-        number = counters.iteration
-        self.show(counters, loss)
+        self.pending.losses.append(info.loss)
+        number = at.counters.iteration + 1
         every = settings.validate_every
         check_due = number == settings.max_iterations or (number % every == 0 if every else batch.last)
-        save_due = number % settings.checkpoint_every == 0
-        broken = _not_finite(info, loss) or ((check_due or save_due) and checks.not_finite(state.params))
-        if broken:
-            return self.diverged(Standing(at.state, counters), info, broken)
-        after = Standing(states.owned(state), counters)
-        line = self.measured(at, info, batch, check_due)
+        save_due, log_due = number % settings.checkpoint_every == 0, number % settings.log_every == 0
+        measure_due = self.measure_due(number, check_due)
+        # Numbers on a device are looked at where something is to be written down.
+        look = settings.device == "cpu" or check_due or save_due or log_due or measure_due
+        losses = self.pending.taken() if look else []
+        counters = at.counters.after(1, losses)
+        self.show(counters)
+        if bad := first_bad(losses[:-1], number - 1):
+            return self.diverged(at, "loss", *bad)
+        if look and (broken := info.reason or ((check_due or save_due) and not_finite(state.params))):
+            return self.diverged(at, broken, number, losses[-1], info)
+        after, line = Standing(states.owned(state), counters), {}
+        if measure_due:
+            line = self.measured(at, info, batch)
         if check_due:
             after, line = self.check(after, line)
-        if line or number % settings.log_every == 0:
+        if line or log_due:
             after = self.log(after, info, line)
         if check_due and after.counters.is_best:
             self.save(after, self.run.best)
@@ -323,13 +338,15 @@ class _Training:
             self.save(after)
         return after
 
-    def measured(self, before: Standing, info: Info, batch: Batch, check_due: bool) -> dict[str, Any]:
-        """The method's diagnostics, where they are due; the gradients in `info` belong to the state before the step."""
-        method, every = self.parts.method, self.parts.settings.measure_every
-        due = check_due if every is None else (before.counters.iteration + 1) % every == 0
-        if method.measure is None or not due:
-            return {}
-        return {"measures": method.measure(self.parts.config, self.parts.model, before.state, batch, info)}
+    def measure_due(self, number: int, check_due: bool) -> bool:
+        """Whether the method's diagnostics are asked for after iteration `number`."""
+        every = self.parts.settings.measure_every
+        return self.parts.method.measure is not None and (check_due if every is None else number % every == 0)
+
+    def measured(self, before: Standing, info: Info, batch: Batch) -> dict[str, Any]:
+        """The method's diagnostics; the gradients in `info` belong to the state before the step."""
+        assert self.parts.method.measure is not None
+        return {"measures": self.parts.method.measure(self.parts.config, self.parts.model, before.state, batch, info)}
 
     def check(self, after: Standing, line: dict[str, Any]) -> tuple[Standing, dict[str, Any]]:
         """Scores on fresh sequences and what follows from them: the standing, and what goes into the log."""
@@ -370,15 +387,17 @@ class _Training:
         if path is None:
             self.run.prune()
 
-    def diverged(self, at: Standing, info: Info, what: str) -> Standing:
-        """End without a checkpoint: the last one is the last good one."""
-        number = at.counters.iteration
+    def diverged(self, at: Standing, what: str, number: int, loss: float, info: Info | None = None) -> Standing:
+        """End at iteration `number`, without a checkpoint: the last one is the last good one.
+
+        Where more iterations were done before anybody looked, there is no `info` of this one any more.
+        """
         newest = self.run.newest()
         reason = f"{what} is not finite at iteration {number}; last good checkpoint: {newest}"
-        line = {"iteration": number, "loss": float(to_numpy(info.loss)), "grad_norms": checks.norms(info.grads)}
+        line = {"iteration": number, "loss": loss, "grad_norms": checks.norms(info.grads if info else {})}
         self.metrics.add(line | {"status": "diverged", "not_finite": what})
         self.metrics.sync()
-        return replace(at, counters=at.counters.end("diverged", reason))
+        return replace(at, counters=replace(at.counters, iteration=number).end("diverged", reason))
 
     def out_of_budget(self, at: Standing) -> Standing:
         """End because all iterations are done."""
@@ -390,12 +409,18 @@ class _Training:
 
     def stopped(self, at: Standing, word: str) -> Standing:
         """Stop where the run stands; the checkpoint goes on from there."""
-        self.save(at)
-        self.time(at.counters.iteration, 0.0)
         number = at.counters.iteration
+        if losses := self.pending.taken():  # of iterations after which nobody looked
+            at = replace(at, counters=at.counters.after(0, losses))
+            if bad := first_bad(losses, number):
+                return self.diverged(at, "loss", *bad)
+            if broken := not_finite(at.state.params):
+                return self.diverged(at, broken, number, losses[-1])
+        self.save(at)
+        self.time(number, 0.0)
         return replace(at, counters=at.counters.end("interrupted", f"{word} after iteration {number}"))
 
-    def show(self, counters: Counters, loss: float) -> None:
+    def show(self, counters: Counters) -> None:
         """Tell the display, but not too often."""
         now = time.perf_counter()
         if now - self.shown < REFRESH:
@@ -403,7 +428,7 @@ class _Training:
         self.shown = now
         speed = (counters.iteration - self.first) / max(now - self.began, 1e-9)
         left = (self.parts.settings.max_iterations - counters.iteration) / speed
-        self.display.progress(counters.iteration, loss, counters.error, speed, left)
+        self.display.progress(counters.iteration, self.pending.latest, counters.error, speed, left)
 
 
 def _judged(params: Params, scores: Mapping[str, float]) -> dict[str, Any]:
@@ -414,13 +439,6 @@ def _judged(params: Params, scores: Mapping[str, float]) -> dict[str, Any]:
         "spectral_radius": checks.spectral_radii(params),
         "param_norms": checks.norms(params),
     }
-
-
-def _not_finite(info: Info, loss: float) -> str | None:
-    """What is not finite after a step."""
-    if info.status == "diverged":
-        return info.reason or "something"
-    return None if math.isfinite(loss) else "loss"
 
 
 def _conclude(
