@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -69,18 +70,8 @@ def train(
         InputError: if something asked for does not exist or does not fit; nothing has been written then.
         RunError: if the run directory cannot be written.
     """
-    checkpoint.require_safetensors()
-    parts = assemble(settings, method_name, config)
-    _look_for_data(parts)
-    settings = parts.settings  # the length resolved
-    state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
-    rundir.check_parent(settings.runs_dir)
-    _prepare_kernels(parts, state.params, display)
-    begin = standing.beginning(parts)
-    kernels = _try_step(parts, begin)
-    run, lock = rundir.create(settings.runs_dir, _stem(parts), _content(parts))
-    with lock:
-        return _run(parts, run, begin, kernels, display, draw, until)
+    with new(assemble, settings, method_name, config, display) as ready:
+        return _run(ready, display, draw, until)
 
 
 def resume(
@@ -108,20 +99,8 @@ def resume(
         RunError: if the directory is missing, damaged, from a newer version, or in use by another process.
         InputError: if this machine lacks what the run needs.
     """
-    checkpoint.require_safetensors()
-    run = rundir.open_run(run_dir)
-    with rundir.lock(run):
-        done = result.load(run)
-        if done is not None:
-            display.note(f"{run.path} is finished ({done.status}): {done.reason}")
-            return done
-        parts = standing.parts_of(run, assemble, **_places(data_dir, device))
-        _look_for_data(parts)
-        for folder in (run.path, run.checkpoints, run.figures):
-            files.remove_temporaries(folder)
-        begin = standing.restore(run, parts).within(parts.settings.max_iterations)
-        _prepare_kernels(parts, begin.state.params, display)
-        return _run(parts, run, begin, _try_step(parts, begin), display, draw, until)
+    with again(assemble, run_dir, display, **_places(data_dir, device)) as ready:
+        return ready if isinstance(ready, Result) else _run(ready, display, draw, until)
 
 
 def extend(
@@ -169,6 +148,54 @@ def extend(
     copy, lock = rundir.create(folder, _stem(parts), _content(parts), goes_on_from=before)
     lock.release()
     return resume(copy.path, display, assemble=assemble, draw=draw, until=until, data_dir=data_dir, device=device)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run whose directory is there and ours, and whose next step has been tried."""
+
+    parts: Parts
+    run: Run
+    begin: Standing
+    kernels: dict[str, str]
+    """Which twin of each fused recurrence ran."""
+
+
+@contextmanager
+def new(assemble: Assemble, settings: Settings, method_name: str, config: Any, display: Display) -> Iterator[Ready]:
+    """A run that begins, in a new directory; as `train` says."""
+    checkpoint.require_safetensors()
+    parts = assemble(settings, method_name, config)
+    _look_for_data(parts)
+    settings = parts.settings  # the length resolved
+    state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
+    rundir.check_parent(settings.runs_dir)
+    _prepare_kernels(parts, state.params, display)
+    begin = standing.beginning(parts)
+    kernels = _try_step(parts, begin)
+    run, lock = rundir.create(settings.runs_dir, _stem(parts), _content(parts))
+    with lock:
+        yield Ready(parts, run, begin, kernels)
+
+
+@contextmanager
+def again(assemble: Assemble, run_dir: Path, display: Display, **places: Any) -> Iterator[Ready | Result]:
+    """A run that goes on, from its newest checkpoint, or the result of one that is finished; as `resume` says."""
+    checkpoint.require_safetensors()
+    run = rundir.open_run(run_dir)
+    with rundir.lock(run):
+        done = result.load(run)
+        if done is not None:
+            display.note(f"{run.path} is finished ({done.status}): {done.reason}")
+            yield done
+            return
+        parts = standing.parts_of(run, assemble, **places)
+        _look_for_data(parts)
+        for folder in (run.path, run.checkpoints, run.figures):
+            files.remove_temporaries(folder)
+        begin = standing.restore(run, parts).within(parts.settings.max_iterations)
+        _prepare_kernels(parts, begin.state.params, display)
+        yield Ready(parts, run, begin, _try_step(parts, begin))
 
 
 def _stem(parts: Parts) -> str:
@@ -235,21 +262,16 @@ def _step(parts: Parts, at: Standing) -> tuple[Any, Info, Batch]:
     return state, info, batch
 
 
-def _run(
-    parts: Parts, run: Run, begin: Standing, kernels: dict[str, str], display: Display, draw: bool, until: int | None
-) -> Result:
+def _run(ready: Ready, display: Display, draw: bool, until: int | None) -> Result:
     """Train from where the run stands to its end, and write down how it ended."""
-    counters = begin.counters
-    manifest.add(run, manifest.entry(counters.iteration, parts.task.name, parts.settings.device, kernels))
-    display.started(run.path, _facts(parts, begin))
     # Numbers that are not finite are found by the checks; the library's warnings would tell of them a second time.
-    with Lines(run.metrics) as metrics, Lines(run.timings) as timings, np.errstate(all="ignore"):
-        training = _Training(parts, run, display, metrics, timings, counters.iteration)
-        try:
-            end = training.go(begin, until)
-        finally:
-            display.finished()
-    return _conclude(parts, run, end, training.seconds(), kernels, display, draw)
+    with ExitStack() as stack, Interrupts() as interrupts, np.errstate(all="ignore"):
+        training = Training(ready, display, stack)
+        at = ready.begin
+        training.started(at)
+        while (end := training.ended(at, until, interrupts.requested)) is None:
+            at = training.iterate(at)
+    return training.conclude(end, draw)
 
 
 def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
@@ -275,13 +297,31 @@ def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
     }
 
 
-class _Training:
-    """The loop and what it writes."""
+class Due(NamedTuple):
+    """What is due after an iteration."""
 
-    def __init__(self, parts: Parts, run: Run, display: Display, metrics: Lines, timings: Lines, first: int) -> None:
-        self.parts, self.run, self.display = parts, run, display
-        self.metrics, self.timings = metrics, timings
-        self.first, self.spent, self.began = first, seconds_spent(run), time.perf_counter()
+    check: bool
+    save: bool
+    """A checkpoint."""
+    log: bool
+    """A line of the log."""
+    measure: bool
+    """The method's diagnostics."""
+
+
+class Training:
+    """What a run does in an iteration and around all of them, and what it writes."""
+
+    def __init__(self, ready: Ready, display: Display, stack: ExitStack) -> None:
+        """Begin to write; the stack ends it, and says so to the display."""
+        self.parts, self.run, self.kernels, self.display = ready.parts, ready.run, ready.kernels, display
+        settings = self.parts.settings
+        first = ready.begin.counters.iteration
+        manifest.add(self.run, manifest.entry(first, self.parts.task.name, settings.device, self.kernels))
+        display.started(self.run.path, _facts(self.parts, ready.begin))
+        stack.callback(display.finished)
+        self.metrics, self.timings = (stack.enter_context(Lines(path)) for path in (self.run.metrics, self.run.timings))
+        self.first, self.spent, self.began = first, seconds_spent(self.run), time.perf_counter()
         self.shown = -math.inf
         self.pending = Pending()
 
@@ -289,59 +329,67 @@ class _Training:
         """Time of training so far, that of earlier processes included."""
         return self.spent + time.perf_counter() - self.began
 
-    def go(self, at: Standing, until: int | None) -> Standing:
-        """Iterate until the run ends, comes to `until`, or a signal asks to stop."""
-        with Interrupts() as interrupts:
-            if self.run.newest() is None:
-                self.metrics.add({"iteration": 0} | _judged(at.state.params, at.counters.scores or {}))
-                self.save(at)
-            while at.counters.status == "running":
-                if at.counters.iteration >= self.parts.settings.max_iterations:
-                    return self.out_of_budget(at)
-                if interrupts.requested:
-                    self.display.note("stopping: writing a checkpoint")
-                    return self.stopped(at, "interrupted")
-                if until is not None and at.counters.iteration >= until:
-                    return self.stopped(at, "paused")
-                at = self.iterate(at)
-        return at
+    def started(self, at: Standing) -> None:
+        """Of a run before its first iteration, what it is then."""
+        if self.run.newest() is None:
+            self.metrics.add({"iteration": 0} | _judged(at.state.params, at.counters.scores or {}))
+            self.save(at)
+
+    def ended(self, at: Standing, until: int | None, requested: bool) -> Standing | None:
+        """How the run ended, if it is not to go on: it came to its end or to `until`, or was requested to stop."""
+        if at.counters.status != "running":
+            return at
+        if at.counters.iteration >= self.parts.settings.max_iterations:
+            return self.out_of_budget(at)
+        if requested:
+            self.display.note("stopping: writing a checkpoint")
+            return self.stopped(at, "interrupted")
+        if until is not None and at.counters.iteration >= until:
+            return self.stopped(at, "paused")
+        return None
+
+    def conclude(self, end: Standing, draw: bool) -> Result:
+        """The result; of a run that is not to go on, also as a file and a figure."""
+        return _conclude(self.parts, self.run, end, self.seconds(), self.kernels, self.display, draw)
 
     def iterate(self, at: Standing) -> Standing:
         """One iteration with all that is due after it: check, line of the log, checkpoint."""
-        settings = self.parts.settings
-        state, info, batch = _step(self.parts, at)
+        return self.settle(at, *_step(self.parts, at))
+
+    def settle(self, at: Standing, state: Any, info: Info, batch: Batch) -> Standing:
+        """What is due after an iteration, from where the run stood before it."""
         self.pending.losses.append(info.loss)
         number = at.counters.iteration + 1
-        every = settings.validate_every
-        check_due = number == settings.max_iterations or (number % every == 0 if every else batch.last)
-        save_due, log_due = number % settings.checkpoint_every == 0, number % settings.log_every == 0
-        measure_due = self.measure_due(number, check_due)
+        due = self.due(number, batch)
         # Numbers on a device are looked at where something is to be written down.
-        look = settings.device == "cpu" or check_due or save_due or log_due or measure_due
+        look = self.parts.settings.device == "cpu" or any(due)
         losses = self.pending.taken() if look else []
         counters = at.counters.after(1, losses)
         self.show(counters)
         if bad := first_bad(losses[:-1], number - 1):
             return self.diverged(at, "loss", *bad)
-        if look and (broken := info.reason or ((check_due or save_due) and not_finite(state.params))):
+        if look and (broken := info.reason or ((due.check or due.save) and not_finite(state.params))):
             return self.diverged(at, broken, number, losses[-1], info)
         after, line = Standing(states.owned(state), counters), {}
-        if measure_due:
+        if due.measure:
             line = self.measured(at, info, batch)
-        if check_due:
+        if due.check:
             after, line = self.check(after, line)
-        if line or log_due:
+        if line or due.log:
             after = self.log(after, info, line)
-        if check_due and after.counters.is_best:
+        if due.check and after.counters.is_best:
             self.save(after, self.run.best)
-        if save_due or after.counters.status != "running":
+        if due.save or after.counters.status != "running":
             self.save(after)
         return after
 
-    def measure_due(self, number: int, check_due: bool) -> bool:
-        """Whether the method's diagnostics are asked for after iteration `number`."""
-        every = self.parts.settings.measure_every
-        return self.parts.method.measure is not None and (check_due if every is None else number % every == 0)
+    def due(self, number: int, batch: Batch) -> Due:
+        """What is due after iteration `number`, which trained on this batch."""
+        settings = self.parts.settings
+        every, measured = settings.validate_every, settings.measure_every
+        check = number == settings.max_iterations or (number % every == 0 if every else batch.last)
+        measure = self.parts.method.measure is not None and (check if measured is None else number % measured == 0)
+        return Due(check, number % settings.checkpoint_every == 0, number % settings.log_every == 0, measure)
 
     def measured(self, before: Standing, info: Info, batch: Batch) -> dict[str, Any]:
         """The method's diagnostics; the gradients in `info` belong to the state before the step."""
