@@ -278,6 +278,7 @@ def sweep(
     first: int | None = None,
     eta: int = 3,
     jobs: int | None = None,
+    population: int = 1,
     out: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -292,7 +293,8 @@ def sweep(
         sample_seed: Seed of that draw.
         first: Successive halving: iterations after which the first points are given up; None: train all to the end.
         eta: With halving, one point in so many goes on, for so many times the iterations.
-        jobs: Processes side by side; None: one a core.
+        jobs: Processes side by side; None: one a core, with a GPU one.
+        population: Runs that a process trains side by side: on a GPU one step for all of them, on a CPU a thread each.
         out: File to keep the ranking of all points in (.json).
         json: Print nothing but one JSON object, on one line, on standard output.
     """
@@ -310,7 +312,8 @@ def sweep(
             sample_seed,
             first,
             eta,
-            pool.workers(jobs),
+            pool.workers(jobs if jobs is not None or settings.device == "cpu" else 1),
+            population,
             out,
             json,
         )

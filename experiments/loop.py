@@ -70,7 +70,7 @@ def train(
         InputError: if something asked for does not exist or does not fit; nothing has been written then.
         RunError: if the run directory cannot be written.
     """
-    with new(assemble, settings, method_name, config, display) as ready:
+    with new(settings, method_name, config, display, assemble) as ready:
         return _run(ready, display, draw, until)
 
 
@@ -99,7 +99,7 @@ def resume(
         RunError: if the directory is missing, damaged, from a newer version, or in use by another process.
         InputError: if this machine lacks what the run needs.
     """
-    with again(assemble, run_dir, display, **_places(data_dir, device)) as ready:
+    with again(run_dir, display, assemble, **_places(data_dir, device)) as ready:
         return ready if isinstance(ready, Result) else _run(ready, display, draw, until)
 
 
@@ -135,6 +135,19 @@ def extend(
         InputError: if the run did not end with its budget, or the new one is not larger.
         RunError: as `resume`, or if the copy cannot be written.
     """
+    copy = longer(run_dir, max_iterations, runs_dir=runs_dir, assemble=assemble, **_places(data_dir, device))
+    return resume(copy, display, assemble=assemble, draw=draw, until=until, data_dir=data_dir, device=device)
+
+
+def longer(
+    run_dir: Path,
+    max_iterations: int,
+    *,
+    runs_dir: Path | None = None,
+    assemble: Assemble = build.assemble,
+    **places: Any,
+) -> Path:
+    """A copy, with a larger budget, of a run that used up its own; as `extend` says."""
     before = rundir.open_run(run_dir)
     done = result.load(before)
     if done is None or done.status != "budget":
@@ -143,11 +156,10 @@ def extend(
     if max_iterations <= done.iterations:
         raise InputError(f"max_iterations must be above the {done.iterations:,} that {before.path} had")
     folder = runs_dir or before.path.parent
-    changes = {"max_iterations": max_iterations, "runs_dir": folder, **_places(data_dir, device)}
-    parts = standing.parts_of(before, assemble, **changes)
+    parts = standing.parts_of(before, assemble, max_iterations=max_iterations, runs_dir=folder, **places)
     copy, lock = rundir.create(folder, _stem(parts), _content(parts), goes_on_from=before)
     lock.release()
-    return resume(copy.path, display, assemble=assemble, draw=draw, until=until, data_dir=data_dir, device=device)
+    return copy.path
 
 
 @dataclass(frozen=True)
@@ -162,7 +174,9 @@ class Ready:
 
 
 @contextmanager
-def new(assemble: Assemble, settings: Settings, method_name: str, config: Any, display: Display) -> Iterator[Ready]:
+def new(
+    settings: Settings, method_name: str, config: Any, display: Display, assemble: Assemble = build.assemble
+) -> Iterator[Ready]:
     """A run that begins, in a new directory; as `train` says."""
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
@@ -179,7 +193,9 @@ def new(assemble: Assemble, settings: Settings, method_name: str, config: Any, d
 
 
 @contextmanager
-def again(assemble: Assemble, run_dir: Path, display: Display, **places: Any) -> Iterator[Ready | Result]:
+def again(
+    run_dir: Path, display: Display, assemble: Assemble = build.assemble, **places: Any
+) -> Iterator[Ready | Result]:
     """A run that goes on, from its newest checkpoint, or the result of one that is finished; as `resume` says."""
     checkpoint.require_safetensors()
     run = rundir.open_run(run_dir)

@@ -63,6 +63,13 @@ class _Member:
         return record.dump({"kind": what})
 
 
+Failures = list[tuple[_Member, Exception]]
+"""Runs that could not go on, and why."""
+
+FAULTS = InputError, OSError, MemoryError
+"""What ends a run without a result: the fault of what was asked for, or of the machine."""
+
+
 def train(wishes: Sequence[Wish]) -> None:
     """Train runs side by side; how each went is said to its wish."""
     with ExitStack() as stack, Interrupts() as interrupts, np.errstate(all="ignore"):
@@ -82,7 +89,7 @@ def _opened(wish: Wish, stack: ExitStack) -> _Member | None:
         ready = own.enter_context(wish.open(wish.display))
         if isinstance(ready, Ready):
             return _Member(wish, ready, ready.begin, Training(ready, wish.display, own), own)
-    except (InputError, OSError, MemoryError) as error:
+    except FAULTS as error:
         own.close()
         wish.refused(str(error) or type(error).__name__)
     else:
@@ -101,15 +108,13 @@ class _Group:
         """Until each has ended."""
         on_cpu = self.members[0].ready.parts.settings.device == "cpu"
         with ThreadPoolExecutor(len(self.members)) as pool:
-            steps = _InThreads(pool) if on_cpu else _AsOne()
+            together = _InThreads(pool) if on_cpu else _AsOne()
             while self.remaining():
-                try:
-                    steps.iterate(self.members, self.interrupts.requested)
-                except (InputError, TypeError) as error:  # what they cannot do as one
-                    for member in self.members:
-                        member.stack.close()
-                        member.wish.refused(str(error))
-                    return
+                steps = _alone if len(self.members) == 1 else together
+                for member, error in steps(self.members, self.interrupts.requested):
+                    self.members.remove(member)
+                    member.stack.close()
+                    member.wish.refused(str(error) or type(error).__name__)
 
     def remaining(self) -> bool:
         """Take leave of those that have ended; whether any are left."""
@@ -126,21 +131,30 @@ class _Group:
         return bool(left)
 
 
+def _alone(members: Sequence[_Member], soon: bool) -> Failures:
+    """One iteration of the only run there is."""
+    (member,) = members
+    try:
+        member.at = member.training.iterate(member.at)
+    except FAULTS as error:
+        return [(member, error)]
+    return []
+
+
 class _InThreads:
     """Every run takes a step of its own."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.pool = pool
 
-    def iterate(self, members: Sequence[_Member], soon: bool) -> None:
+    def __call__(self, members: Sequence[_Member], soon: bool) -> Failures:
         """One iteration of each."""
+        return [failure for failures in self.pool.map(self._one, members) for failure in failures]
 
-        def one(member: _Member) -> Standing:
-            with np.errstate(all="ignore"):  # holds for a thread
-                return member.training.iterate(member.at)
-
-        for member, after in zip(members, self.pool.map(one, members), strict=True):
-            member.at = after
+    @staticmethod
+    def _one(member: _Member) -> Failures:
+        with np.errstate(all="ignore"):  # holds for a thread
+            return _alone([member], soon=False)
 
 
 class _AsOne:
@@ -151,8 +165,16 @@ class _AsOne:
         self.config: Any = None
         self.state: Any = None
 
-    def iterate(self, members: Sequence[_Member], soon: bool) -> None:
+    def __call__(self, members: Sequence[_Member], soon: bool) -> Failures:
         """Iterations up to one after which something is due; to the next one, where they are to stop soon."""
+        try:
+            self.iterate(members, soon)
+        except (*FAULTS, TypeError) as error:  # a TypeError where runs do not agree on what to do
+            return [(member, error) for member in members]
+        return []
+
+    def iterate(self, members: Sequence[_Member], soon: bool) -> None:
+        """The same; what cannot be done is raised."""
         if self.members != list(members):
             self.members = list(members)
             self.config = joined([member.ready.parts.config for member in members])
