@@ -43,20 +43,30 @@ def train(method: str, config: Any, settings: Settings, *, json: bool = False) -
     return _trained(loop.train(settings, method, config, display.suited()), json)
 
 
-def resume(run: Path, /, *, max_iterations: int | None = None, data_dir: Path | None = None, json: bool = False) -> int:
+def resume(
+    run: Path,
+    /,
+    *,
+    max_iterations: int | None = None,
+    device: str | None = None,
+    data_dir: Path | None = None,
+    json: bool = False,
+) -> int:
     """Go on with a run from its last checkpoint, as if it had never stopped.
 
     Args:
         run: Directory of the run.
         max_iterations: Go on beyond the budget that the run used up, in a copy of it with this one.
+        device: Where to compute from now on: cpu, cuda or cuda:N; None: where the run began.
         data_dir: Folder of downloaded data; None: that of the run.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
     from experiments import display, loop
 
+    places: dict[str, Any] = {"device": device, "data_dir": data_dir}
     if max_iterations is None:
-        return _trained(loop.resume(run, display.suited(), data_dir=data_dir), json)
-    return _trained(loop.extend(run, max_iterations, display.suited(), data_dir=data_dir), json)
+        return _trained(loop.resume(run, display.suited(), **places), json)
+    return _trained(loop.extend(run, max_iterations, display.suited(), **places), json)
 
 
 def evaluate(
@@ -268,6 +278,7 @@ def sweep(
     first: int | None = None,
     eta: int = 3,
     jobs: int | None = None,
+    population: int = 1,
     out: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -282,7 +293,8 @@ def sweep(
         sample_seed: Seed of that draw.
         first: Successive halving: iterations after which the first points are given up; None: train all to the end.
         eta: With halving, one point in so many goes on, for so many times the iterations.
-        jobs: Processes side by side; None: one a core.
+        jobs: Processes side by side; None: one a core, with a GPU one.
+        population: Runs that a process trains side by side: on a GPU one step for all of them, on a CPU a thread each.
         out: File to keep the ranking of all points in (.json).
         json: Print nothing but one JSON object, on one line, on standard output.
     """
@@ -300,7 +312,8 @@ def sweep(
             sample_seed,
             first,
             eta,
-            pool.workers(jobs),
+            pool.workers(jobs if jobs is not None or settings.device == "cpu" else 1),
+            population,
             out,
             json,
         )

@@ -23,7 +23,6 @@ import numpy as np
 
 from algorithms import part_losses
 from algorithms import schedule as schedules
-from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.part_losses import PartLosses
 from algorithms.protocol import (
@@ -131,12 +130,9 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         W, optimizer = config.for_window(x.shape[0]).update_rule(state.schedule).step(mean, state.optimizer, p)
     else:
         W, optimizer = p, state.optimizer
-    reason = divergence(E.value, dE_dW)
     info = Info(
         loss=E.value,
         grads=dE_dW,
-        status="diverged" if reason else "ok",
-        reason=reason,
         arrays={"h": h.value},
         kernels=model.twins(called(config, model), p, x.shape[1]),
         kept_bytes=tape.stats().bytes_kept,

@@ -37,7 +37,6 @@ from typing import Any, Literal
 import numpy as np
 
 from algorithms.blocks import border_states
-from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.protocol import (
     READOUTS,
@@ -52,13 +51,14 @@ from algorithms.protocol import (
     without,
 )
 from minigrad import ops, optim
-from minigrad.backend import Array, Params, get_xp
+from minigrad.backend import Array, Params, get_xp, numbers
 from minigrad.cells import SRN
 from minigrad.errors import InputError
 from minigrad.tape import Tape, Tensor
 
 CONVERGED = 1e-5
-"""Norm of a gradient below which a phase has nothing left to do."""
+"""Norm of a gradient below which a phase has nothing left to do. It is asked for between two steps of a phase, and
+nothing else in a step looks at a number: a phase of k steps waits k - 1 times for a device."""
 
 LARGEST_Z = 18.0
 """atanh(h) is cut here: tanh(18) is the last number below 1, nearly."""
@@ -248,12 +248,10 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     assert at.loss is not None
     assert at.hh is not None
     assert at.grads is not None
-    reason = divergence(at.loss, at.grads) or divergence(at.loss, {"the free states": at.h})
     info = Info(
         loss=at.loss,
         grads=at.grads,
-        status="diverged" if reason else "ok",
-        reason=reason,
+        bounded={"the free states": at.h},
         arrays={"h": at.h, "h_hat": at.hh, "u": at.u, "carry": at.hh[-1, ...]},
         kernels=model.twins(called(config, model), at.theta, problem.n),
     )
@@ -287,7 +285,7 @@ def h_steps(problem: Problem, at: Point) -> Point:
     rule = problem.config.h_rule()
     z, loss = to_z(problem.config, at.h), at.loss
     memory = rule.init({"h": z})
-    for _ in range(problem.config.h_steps):
+    for left in reversed(range(problem.config.h_steps)):
         with Tape() as tape:
             w = tape.watch(z)
             J, _ = problem.objective(at.theta, to_h(problem.config, w), at.u)
@@ -295,7 +293,7 @@ def h_steps(problem: Problem, at: Point) -> Point:
         dJ_dz = {"h": held(problem.config, tape.gradient(J, w))}
         moved, memory = rule.step(dJ_dz, memory, {"h": z})
         z = moved["h"]
-        if optim.global_norm(dJ_dz) < CONVERGED:
+        if left and optim.global_norm(dJ_dz) < CONVERGED:
             break
     return replace(at, h=to_h(problem.config, z) if problem.config.h_steps else at.h, loss=loss)
 
@@ -336,7 +334,7 @@ def joint_steps(problem: Problem, at: Point) -> Point:
     config = problem.config
     rule, z = config.h_rule(), to_z(config, at.h)
     memory = rule.init({"h": z})
-    for _ in range(config.alm_steps):
+    for left in reversed(range(config.alm_steps)):
         with Tape() as tape:
             theta, w = tape.watch(at.theta), tape.watch(z)
             J, hh = problem.objective(theta, to_h(config, w), at.u)
@@ -346,7 +344,7 @@ def joint_steps(problem: Problem, at: Point) -> Point:
         z = free["h"]
         moved, optimizer = config.update_rule().step(dJ_dtheta, at.optimizer, at.theta)
         at = replace(at, theta=moved, optimizer=optimizer, hh=hh.value, grads=dJ_dtheta, loss=at.seen(J.value))
-        if math.hypot(optim.global_norm(dJ_dh), optim.global_norm(dJ_dtheta)) < CONVERGED:
+        if left and optim.global_norm(dJ_dh | dJ_dtheta) < CONVERGED:
             break
     return replace(at, h=to_h(config, z))
 
@@ -386,8 +384,8 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     """
     h, hh, u = info.arrays["h"], info.arrays["h_hat"], info.arrays["u"]
     s = model.unroll(state.params, batch.x, h[:-1, ...])
-    nll = [float(model.score(state.params, s[k : k + 1, ...], batch.y[k : k + 1, ...])) for k in range(s.shape[0])]
-    return {"residual": _rms(hh - h[1:, ...]), "dual": _rms(u), "state": _rms(h), "positions": nll}
+    nll = [model.score(state.params, s[k : k + 1, ...], batch.y[k : k + 1, ...]) for k in range(s.shape[0])]
+    return {"residual": _rms(hh - h[1:, ...]), "dual": _rms(u), "state": _rms(h), "positions": numbers(nll)}
 
 
 def _rms(rows: Array) -> float:

@@ -25,7 +25,6 @@ import numpy as np
 from algorithms import btprop
 from algorithms.blocks import border_states
 from algorithms.btprop import Config, Phase, Problem
-from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.protocol import READOUTS, Batch, Info, Method, without
 from minigrad import ops
@@ -113,13 +112,10 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     grads: Params = {}
     if batch.last:
         state, grads = end_of_pass(config, state, moves_h, moves_theta)
-    loss = ops.value(J)
-    reason = divergence(loss, grads) or divergence(loss, {"the free states": h})
     info = Info(
-        loss=loss,
+        loss=ops.value(J),
         grads=grads,
-        status="diverged" if reason else "ok",
-        reason=reason,
+        bounded={"the free states": h},
         arrays={"h": h, "h_hat": hh, "u": u},
         kernels=model.twins(btprop.called(config, model), state.params, problem.n),
     )

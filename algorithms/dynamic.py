@@ -34,7 +34,7 @@ from typing import Literal
 
 from algorithms.model import Model
 from algorithms.protocol import Batch, above_zero, at_least_zero, initial_state, last_state
-from minigrad.backend import Array, Params, get_xp
+from minigrad.backend import Array, Params, get_xp, numbers
 from minigrad.tape import Tape
 
 
@@ -97,7 +97,7 @@ def statistics(config: Config, model: Model, params: Params, batches: Iterable[B
         windows += 1
     K, n = (max(windows, 1), len(params)) if config.statistic == "mean" else (1, 1)
     root = {name: get_xp(s).sqrt(s / K) for name, s in squares.items()}
-    Z = sum(float(get_xp(r).mean(r)) for r in root.values()) / n
+    Z = sum(numbers([get_xp(r).mean(r) for r in root.values()])) / n
     if Z == 0:  # no gradient at all: nothing is pulled anywhere
         return Statistics(root, root)
     return Statistics(root, {name: _at_most(r / Z, config.lam) for name, r in root.items()})

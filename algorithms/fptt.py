@@ -45,7 +45,6 @@ import numpy as np
 
 from algorithms import part_losses
 from algorithms import schedule as schedules
-from algorithms.measures import divergence
 from algorithms.model import Model
 from algorithms.part_losses import PartLosses, Span, spans
 from algorithms.protocol import (
@@ -189,12 +188,9 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     at = replace(at, carry=entered if recompute else h, window=batch.x if recompute else None)
     xp = get_xp(h)
     losses, grads = xp.stack([part.loss for part in met]), met[-1].gradient
-    reason = divergence(xp.mean(losses), grads)
     info = Info(
         loss=xp.mean(losses),
         grads=grads,
-        status="diverged" if reason else "ok",
-        reason=reason,
         arrays={"part_losses": losses},
         kernels=model.twins(called(config, model), at.params, batch.x.shape[1]),
         kept_bytes=max(part.kept_bytes for part in met),

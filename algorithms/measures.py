@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from minigrad.backend import Array, Params, to_numpy
+from minigrad.backend import Array, Params, get_xp, numbers, to_numpy
 from minigrad.kernels import updates
 
 
@@ -23,11 +23,11 @@ def spectral_radius(W: Array) -> float:
     return float(np.abs(np.linalg.eigvals(W)).max()) if np.isfinite(W).all() else math.nan
 
 
-def divergence(loss: Array, grads: Params) -> str:
-    """Which quantity is not finite: `loss`, `gradient of NAME`, or an empty string."""
-    if not math.isfinite(float(loss)):
-        return "loss"
-    for name, g in grads.items():
-        if not updates.finite(g, updates.choose(g)):
-            return f"gradient of {name}"
-    return ""
+def not_finite(arrays: Params) -> str:
+    """The first name of an array that is not finite, or an empty string; from a device one transfer tells of all."""
+    xp = get_xp(*arrays.values())
+    if xp is not np:
+        finite = iter(numbers([xp.all(xp.isfinite(array)) for array in arrays.values()]))
+    else:
+        finite = (updates.finite(a, updates.choose(a)) if np.ndim(a) else math.isfinite(a) for a in arrays.values())
+    return next((name for name, well in zip(arrays, finite, strict=True) if not well), "")

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from algorithms import readouts
 from algorithms.blocks import border_states
+from algorithms.measures import not_finite
 from minigrad import optim
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
@@ -69,21 +71,34 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class Info:
-    """What a step computed besides the new state; nothing in it is needed to go on."""
+    """What a step computed besides the new state; nothing in it is needed to go on.
+
+    No step looks at a number of its own: on a device that would wait for all that is still to be computed.
+    """
 
     loss: Array
     """The method's loss on the batch before any update (0-d); of several updates, the mean of what each met."""
     grads: Params
     """Gradients used for the (last) update, before clipping."""
-    status: Status = "ok"
-    reason: str = ""
-    """What is not finite, where the status is `diverged`."""
+    bounded: Params = field(default_factory=dict)
+    """What else must be finite for training to go on, by the words for it."""
     arrays: dict[str, Array] = field(default_factory=dict)
     """Everything else worth a look: states, targets, local losses, residuals, by the names of the method's legend."""
     kernels: Mapping[str, str] = field(default_factory=dict)
     """Which twin of each fused recurrence ran."""
     kept_bytes: int = 0
     """The most that a tape of the step kept for the way back."""
+
+    @cached_property
+    def reason(self) -> str:
+        """What is not finite: `loss`, `gradient of NAME` or other words; empty where everything is. Who asks waits."""
+        gradients = {f"gradient of {name}": g for name, g in self.grads.items()}
+        return not_finite({"loss": self.loss, **gradients, **self.bounded})
+
+    @property
+    def status(self) -> Status:
+        """Whether training can go on."""
+        return "diverged" if self.reason else "ok"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 from datasets.task import Finite
 from experiments import record
 from experiments.settings import Settings
-from minigrad.backend import Array, Params, check_device
+from minigrad import devices
+from minigrad.backend import Array, Params
 from minigrad.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def planned(settings: Settings, method_name: str, config: Any = None) -> Plan:
     import algorithms
 
     method = algorithms.method(method_name)
-    check_device(settings.device)
+    devices.check(settings.device)
     _trainable(settings, method)
     if method.blocks:
         settings = replace(settings, task_options=_in_blocks(settings, method))
@@ -123,7 +124,7 @@ def planned(settings: Settings, method_name: str, config: Any = None) -> Plan:
 
 
 def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
-    """All parts of a run.
+    """All parts of a run; its device becomes the one on which this thread computes.
 
     Args:
         settings: task, network and budget.
@@ -134,6 +135,7 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
         InputError: if something does not exist or does not fit.
     """
     plan = planned(settings, method_name, config)
+    devices.use(plan.settings.device)
     return Parts(plan.settings, plan.method, plan.config, plan.task, make_model(plan.settings, plan.task))
 
 

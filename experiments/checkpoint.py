@@ -64,7 +64,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path, device: str = "cpu") -> Checkpoint:
-    """Read a checkpoint; arrays that lived on a GPU are put on `device`.
+    """Read a checkpoint, written on whatever device, with its arrays on `device`.
 
     Raises:
         RunError: if the file is missing, damaged, truncated, or written by a newer version.

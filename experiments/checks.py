@@ -12,7 +12,9 @@ import numpy as np
 from algorithms.measures import spectral_radius
 from algorithms.protocol import initial_state, last_state
 from experiments.build import Parts
-from minigrad.backend import Array, Params, to_device, to_numpy
+from minigrad.backend import Array, Params, get_xp, numbers, to_device, to_numpy
+from minigrad.kernels import updates
+from minigrad.kernels.ids import check_ids
 
 if TYPE_CHECKING:
     from datasets.task import Batch, Split
@@ -28,11 +30,15 @@ OUTPUTS = 1 << 22
 
 
 def batch_on_device(parts: Parts, split: Split, index: int, size: int) -> Batch:
-    """A batch of the task, on the device of the run."""
-    settings = parts.settings
-    batch = parts.task.batch(settings.seed, split, index, size, settings.dtype)
+    """A batch of the task, on the device of the run; on its way to one, its ids are looked at for the last time."""
+    settings, task = parts.settings, parts.task
+    batch = task.batch(settings.seed, split, index, size, settings.dtype)
     if settings.device == "cpu":
         return batch
+    if task.tokens:
+        check_ids("row", batch.x, task.input_size)
+    if task.loss == "softmax":
+        check_ids("class", batch.y, task.output_size)
     given = {name: getattr(batch, name) for name in ("x", "y", "rows")}
     moved = {name: to_device(array, settings.device) for name, array in given.items() if array is not None}
     return replace(batch, **moved)
@@ -79,13 +85,13 @@ def _outputs(parts: Parts, params: Params, batches: Iterable[Batch]) -> Iterator
             yield to_numpy(model.output(params, batch.x)), to_numpy(batch.y)
             continue
         streams = batch.x.shape[1]
-        carry = None if carry is None else carry[:streams]
+        carry = None if carry is None else carry[:streams, ...]
         h = model.unroll(params, batch.x, initial_state(model, params, batch, carry))
         carry = last_state(h)
         steps = max(1, OUTPUTS // (streams * parts.task.output_size))
-        for start in range(0, len(h), steps):
-            part = slice(start, start + steps)
-            yield to_numpy(model.readout(params, h[part])), to_numpy(batch.y[part])
+        for start in range(0, h.shape[0], steps):
+            part = slice(start, min(start + steps, h.shape[0]))
+            yield to_numpy(model.readout(params, h[part, ...])), to_numpy(batch.y[part, ...])
 
 
 def _batches(parts: Parts, split: Split, first: int, size: int) -> Iterator[Batch]:
@@ -101,8 +107,8 @@ def _batches(parts: Parts, split: Split, first: int, size: int) -> Iterator[Batc
 
 def _cut(batch: Batch, count: int, loss_at: Literal["last", "every"]) -> Batch:
     """The first sequences of a batch."""
-    y = batch.y[:count] if loss_at == "last" else batch.y[:, :count]
-    return replace(batch, x=batch.x[:, :count], y=y)
+    y = batch.y[:count, ...] if loss_at == "last" else batch.y[:, :count, ...]
+    return replace(batch, x=batch.x[:, :count, ...], y=y)
 
 
 def available(parts: Parts, split: Split, wished: int) -> int:
@@ -130,13 +136,12 @@ def first_score(scores: Mapping[str, float]) -> float:
 
 
 def norms(arrays: Mapping[str, Array]) -> dict[str, float]:
-    """Euclidean norm of each array, in float64."""
-    return {name: float(np.linalg.norm(_host(array).reshape(-1))) for name, array in arrays.items()}
-
-
-def not_finite(params: Params) -> str | None:
-    """Name of the first parameter with a NaN or an infinity."""
-    return next((name for name, array in params.items() if not np.isfinite(_host(array)).all()), None)
+    """Euclidean norm of each array, in float64; from a device they come in one transfer."""
+    if get_xp(*arrays.values()) is np:
+        wide = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
+        return {name: float(np.linalg.norm(array.reshape(-1))) for name, array in wide.items()}
+    squares = numbers([updates.squares(array, "reference") for array in arrays.values()])
+    return {name: math.sqrt(square) for name, square in zip(arrays, squares, strict=True)}
 
 
 def spectral_radii(params: Params) -> dict[str, float]:
@@ -147,7 +152,3 @@ def spectral_radii(params: Params) -> dict[str, float]:
 def _recurrent(name: str, array: Array) -> bool:
     square = array.ndim == 2 and array.shape[0] == array.shape[1]
     return square and name.rpartition("/")[2] in ("W_hh", "V_hh")
-
-
-def _host(array: Array) -> Any:
-    return np.asarray(to_numpy(array), dtype=np.float64)

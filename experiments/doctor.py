@@ -119,16 +119,17 @@ def _gap(name: str, dtype: str) -> float:
 
 
 def _gpu() -> Iterator[Finding]:
-    from minigrad.backend import check_device
+    """The GPU, or why there is none; several packages of CuPy side by side overwrite each other's files."""
+    from minigrad import devices
 
     try:
-        check_device("cuda")
+        devices.use("cuda")
+        yield Finding("GPU", "ok", devices.describe("cuda"))
     except InputError as error:
         yield Finding("GPU", "note", str(error))
-        return
-    from experiments import manifest
-
-    yield Finding("GPU", "ok", manifest.entry(iteration=0, task="", device="cuda", kernels={})["device"])
+    names = sorted({str(found.name) for found in metadata.distributions() if str(found.name).startswith("cupy")})
+    if len(names) > 1:
+        yield Finding("CuPy", "FAILED", f"{' and '.join(names)} are installed: keep one, pip uninstall the others")
 
 
 def _folders() -> Iterator[Finding]:

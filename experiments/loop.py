@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from algorithms.measures import not_finite
 from experiments import build, checkpoint, checks, files, manifest, result, rundir, standing, states, stopping
 from experiments.build import Assemble, Parts
 from experiments.errors import RunError, cause
 from experiments.interrupts import Interrupts
 from experiments.journal import Lines, seconds_spent
+from experiments.pending import Pending, first_bad
 from experiments.progress import Display, Quiet
 from experiments.result import Result
 from experiments.rundir import Run
 from experiments.settings import Settings
 from experiments.standing import Standing
 from experiments.stopping import Counters
-from minigrad.backend import Params, to_numpy
+from minigrad.backend import Params
 from minigrad.errors import InputError
 from minigrad.kernels import choose, is_prepared, prepare, updates
 from minigrad.kernels.fused import threads
@@ -67,18 +70,8 @@ def train(
         InputError: if something asked for does not exist or does not fit; nothing has been written then.
         RunError: if the run directory cannot be written.
     """
-    checkpoint.require_safetensors()
-    parts = assemble(settings, method_name, config)
-    _look_for_data(parts)
-    settings = parts.settings  # the length resolved
-    state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
-    rundir.check_parent(settings.runs_dir)
-    _prepare_kernels(parts, state.params, display)
-    begin = standing.beginning(parts)
-    kernels = _try_step(parts, begin)
-    run, lock = rundir.create(settings.runs_dir, _stem(parts), _content(parts))
-    with lock:
-        return _run(parts, run, begin, kernels, display, draw, until)
+    with new(settings, method_name, config, display, assemble) as ready:
+        return _run(ready, display, draw, until)
 
 
 def resume(
@@ -89,6 +82,7 @@ def resume(
     draw: bool = True,
     until: int | None = None,
     data_dir: Path | None = None,
+    device: str | None = None,
 ) -> Result:
     """Go on from the newest checkpoint of a run; of a finished run, return the result.
 
@@ -99,25 +93,14 @@ def resume(
         draw: whether to draw the figure at the end.
         until: iteration at which to pause again (None: train to the end).
         data_dir: folder of downloaded data (None: that of the run).
+        device: where to compute from now on (None: where config.json says).
 
     Raises:
         RunError: if the directory is missing, damaged, from a newer version, or in use by another process.
         InputError: if this machine lacks what the run needs.
     """
-    checkpoint.require_safetensors()
-    run = rundir.open_run(run_dir)
-    with rundir.lock(run):
-        done = result.load(run)
-        if done is not None:
-            display.note(f"{run.path} is finished ({done.status}): {done.reason}")
-            return done
-        parts = standing.parts_of(run, assemble, **_places(data_dir))
-        _look_for_data(parts)
-        for folder in (run.path, run.checkpoints, run.figures):
-            files.remove_temporaries(folder)
-        begin = standing.restore(run, parts).within(parts.settings.max_iterations)
-        _prepare_kernels(parts, begin.state.params, display)
-        return _run(parts, run, begin, _try_step(parts, begin), display, draw, until)
+    with again(run_dir, display, assemble, **_places(data_dir, device)) as ready:
+        return ready if isinstance(ready, Result) else _run(ready, display, draw, until)
 
 
 def extend(
@@ -127,6 +110,7 @@ def extend(
     *,
     runs_dir: Path | None = None,
     data_dir: Path | None = None,
+    device: str | None = None,
     assemble: Assemble = build.assemble,
     draw: bool = True,
     until: int | None = None,
@@ -142,6 +126,7 @@ def extend(
         display: where to tell how it goes.
         runs_dir: folder of the copy (None: beside the run).
         data_dir: folder of downloaded data (None: that of the run).
+        device: where to compute from now on (None: where config.json says).
         assemble: makes the parts of a run from names.
         draw: whether to draw the figure at the end.
         until: iteration at which to pause (None: train to the end).
@@ -150,6 +135,19 @@ def extend(
         InputError: if the run did not end with its budget, or the new one is not larger.
         RunError: as `resume`, or if the copy cannot be written.
     """
+    copy = longer(run_dir, max_iterations, runs_dir=runs_dir, assemble=assemble, **_places(data_dir, device))
+    return resume(copy, display, assemble=assemble, draw=draw, until=until, data_dir=data_dir, device=device)
+
+
+def longer(
+    run_dir: Path,
+    max_iterations: int,
+    *,
+    runs_dir: Path | None = None,
+    assemble: Assemble = build.assemble,
+    **places: Any,
+) -> Path:
+    """A copy, with a larger budget, of a run that used up its own; as `extend` says."""
     before = rundir.open_run(run_dir)
     done = result.load(before)
     if done is None or done.status != "budget":
@@ -158,10 +156,62 @@ def extend(
     if max_iterations <= done.iterations:
         raise InputError(f"max_iterations must be above the {done.iterations:,} that {before.path} had")
     folder = runs_dir or before.path.parent
-    parts = standing.parts_of(before, assemble, max_iterations=max_iterations, runs_dir=folder, **_places(data_dir))
+    parts = standing.parts_of(before, assemble, max_iterations=max_iterations, runs_dir=folder, **places)
     copy, lock = rundir.create(folder, _stem(parts), _content(parts), goes_on_from=before)
     lock.release()
-    return resume(copy.path, display, assemble=assemble, draw=draw, until=until, data_dir=data_dir)
+    return copy.path
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run whose directory is there and ours, and whose next step has been tried."""
+
+    parts: Parts
+    run: Run
+    begin: Standing
+    kernels: dict[str, str]
+    """Which twin of each fused recurrence ran."""
+
+
+@contextmanager
+def new(
+    settings: Settings, method_name: str, config: Any, display: Display, assemble: Assemble = build.assemble
+) -> Iterator[Ready]:
+    """A run that begins, in a new directory; as `train` says."""
+    checkpoint.require_safetensors()
+    parts = assemble(settings, method_name, config)
+    _look_for_data(parts)
+    settings = parts.settings  # the length resolved
+    state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
+    rundir.check_parent(settings.runs_dir)
+    _prepare_kernels(parts, state.params, display)
+    begin = standing.beginning(parts)
+    kernels = _try_step(parts, begin)
+    run, lock = rundir.create(settings.runs_dir, _stem(parts), _content(parts))
+    with lock:
+        yield Ready(parts, run, begin, kernels)
+
+
+@contextmanager
+def again(
+    run_dir: Path, display: Display, assemble: Assemble = build.assemble, **places: Any
+) -> Iterator[Ready | Result]:
+    """A run that goes on, from its newest checkpoint, or the result of one that is finished; as `resume` says."""
+    checkpoint.require_safetensors()
+    run = rundir.open_run(run_dir)
+    with rundir.lock(run):
+        done = result.load(run)
+        if done is not None:
+            display.note(f"{run.path} is finished ({done.status}): {done.reason}")
+            yield done
+            return
+        parts = standing.parts_of(run, assemble, **places)
+        _look_for_data(parts)
+        for folder in (run.path, run.checkpoints, run.figures):
+            files.remove_temporaries(folder)
+        begin = standing.restore(run, parts).within(parts.settings.max_iterations)
+        _prepare_kernels(parts, begin.state.params, display)
+        yield Ready(parts, run, begin, _try_step(parts, begin))
 
 
 def _stem(parts: Parts) -> str:
@@ -179,9 +229,10 @@ def _content(parts: Parts) -> dict[str, Any]:
     return {"method": parts.method.name, "config": parts.config, "settings": settings, **known}
 
 
-def _places(data_dir: Path | None) -> dict[str, Any]:
+def _places(data_dir: Path | None, device: str | None) -> dict[str, Any]:
     """Settings that differ from those of a run."""
-    return {} if data_dir is None else {"data_dir": data_dir}
+    wished = {"data_dir": data_dir, "device": device}
+    return {name: value for name, value in wished.items() if value is not None}
 
 
 def _look_for_data(parts: Parts) -> None:
@@ -227,21 +278,16 @@ def _step(parts: Parts, at: Standing) -> tuple[Any, Info, Batch]:
     return state, info, batch
 
 
-def _run(
-    parts: Parts, run: Run, begin: Standing, kernels: dict[str, str], display: Display, draw: bool, until: int | None
-) -> Result:
+def _run(ready: Ready, display: Display, draw: bool, until: int | None) -> Result:
     """Train from where the run stands to its end, and write down how it ended."""
-    counters = begin.counters
-    manifest.add(run, manifest.entry(counters.iteration, parts.task.name, parts.settings.device, kernels))
-    display.started(run.path, _facts(parts, begin))
     # Numbers that are not finite are found by the checks; the library's warnings would tell of them a second time.
-    with Lines(run.metrics) as metrics, Lines(run.timings) as timings, np.errstate(all="ignore"):
-        training = _Training(parts, run, display, metrics, timings, counters.iteration)
-        try:
-            end = training.go(begin, until)
-        finally:
-            display.finished()
-    return _conclude(parts, run, end, training.seconds(), kernels, display, draw)
+    with ExitStack() as stack, Interrupts() as interrupts, np.errstate(all="ignore"):
+        training = Training(ready, display, stack)
+        at = ready.begin
+        training.started(at)
+        while (end := training.ended(at, until, interrupts.requested)) is None:
+            at = training.iterate(at)
+    return training.conclude(end, draw)
 
 
 def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
@@ -267,69 +313,104 @@ def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
     }
 
 
-class _Training:
-    """The loop and what it writes."""
+class Due(NamedTuple):
+    """What is due after an iteration."""
 
-    def __init__(self, parts: Parts, run: Run, display: Display, metrics: Lines, timings: Lines, first: int) -> None:
-        self.parts, self.run, self.display = parts, run, display
-        self.metrics, self.timings = metrics, timings
-        self.first, self.spent, self.began = first, seconds_spent(run), time.perf_counter()
+    check: bool
+    save: bool
+    """A checkpoint."""
+    log: bool
+    """A line of the log."""
+    measure: bool
+    """The method's diagnostics."""
+
+
+class Training:
+    """What a run does in an iteration and around all of them, and what it writes."""
+
+    def __init__(self, ready: Ready, display: Display, stack: ExitStack) -> None:
+        """Begin to write; the stack ends it, and says so to the display."""
+        self.parts, self.run, self.kernels, self.display = ready.parts, ready.run, ready.kernels, display
+        settings = self.parts.settings
+        first = ready.begin.counters.iteration
+        manifest.add(self.run, manifest.entry(first, self.parts.task.name, settings.device, self.kernels))
+        display.started(self.run.path, _facts(self.parts, ready.begin))
+        stack.callback(display.finished)
+        self.metrics, self.timings = (stack.enter_context(Lines(path)) for path in (self.run.metrics, self.run.timings))
+        self.first, self.spent, self.began = first, seconds_spent(self.run), time.perf_counter()
         self.shown = -math.inf
+        self.pending = Pending()
 
     def seconds(self) -> float:
         """Time of training so far, that of earlier processes included."""
         return self.spent + time.perf_counter() - self.began
 
-    def go(self, at: Standing, until: int | None) -> Standing:
-        """Iterate until the run ends, comes to `until`, or a signal asks to stop."""
-        with Interrupts() as interrupts:
-            if self.run.newest() is None:
-                self.metrics.add({"iteration": 0} | _judged(at.state.params, at.counters.scores or {}))
-                self.save(at)
-            while at.counters.status == "running":
-                if at.counters.iteration >= self.parts.settings.max_iterations:
-                    return self.out_of_budget(at)
-                if interrupts.requested:
-                    self.display.note("stopping: writing a checkpoint")
-                    return self.stopped(at, "interrupted")
-                if until is not None and at.counters.iteration >= until:
-                    return self.stopped(at, "paused")
-                at = self.iterate(at)
-        return at
+    def started(self, at: Standing) -> None:
+        """Of a run before its first iteration, what it is then."""
+        if self.run.newest() is None:
+            self.metrics.add({"iteration": 0} | _judged(at.state.params, at.counters.scores or {}))
+            self.save(at)
+
+    def ended(self, at: Standing, until: int | None, requested: bool) -> Standing | None:
+        """How the run ended, if it is not to go on: it came to its end or to `until`, or was requested to stop."""
+        if at.counters.status != "running":
+            return at
+        if at.counters.iteration >= self.parts.settings.max_iterations:
+            return self.out_of_budget(at)
+        if requested:
+            self.display.note("stopping: writing a checkpoint")
+            return self.stopped(at, "interrupted")
+        if until is not None and at.counters.iteration >= until:
+            return self.stopped(at, "paused")
+        return None
+
+    def conclude(self, end: Standing, draw: bool) -> Result:
+        """The result; of a run that is not to go on, also as a file and a figure."""
+        return _conclude(self.parts, self.run, end, self.seconds(), self.kernels, self.display, draw)
 
     def iterate(self, at: Standing) -> Standing:
         """One iteration with all that is due after it: check, line of the log, checkpoint."""
-        settings = self.parts.settings
-        state, info, batch = _step(self.parts, at)
-        loss = float(to_numpy(info.loss))
-        counters = at.counters.with_loss(loss)
-        number = counters.iteration
-        self.show(counters, loss)
-        every = settings.validate_every
-        check_due = number == settings.max_iterations or (number % every == 0 if every else batch.last)
-        save_due = number % settings.checkpoint_every == 0
-        broken = _not_finite(info, loss) or ((check_due or save_due) and checks.not_finite(state.params))
-        if broken:
-            return self.diverged(Standing(at.state, counters), info, broken)
-        after = Standing(states.owned(state), counters)
-        line = self.measured(at, info, batch, check_due)
-        if check_due:
+        return self.settle(at, *_step(self.parts, at))
+
+    def settle(self, at: Standing, state: Any, info: Info, batch: Batch) -> Standing:
+        """What is due after an iteration, from where the run stood before it."""
+        self.pending.losses.append(info.loss)
+        number = at.counters.iteration + 1
+        due = self.due(number, batch)
+        # Numbers on a device are looked at where something is to be written down.
+        look = self.parts.settings.device == "cpu" or any(due)
+        losses = self.pending.taken() if look else []
+        counters = at.counters.after(1, losses)
+        self.show(counters)
+        if bad := first_bad(losses[:-1], number - 1):
+            return self.diverged(at, "loss", *bad)
+        if look and (broken := info.reason or ((due.check or due.save) and not_finite(state.params))):
+            return self.diverged(at, broken, number, losses[-1], info)
+        after, line = Standing(states.owned(state), counters), {}
+        if due.measure:
+            line = self.measured(at, info, batch)
+        if due.check:
             after, line = self.check(after, line)
-        if line or number % settings.log_every == 0:
+        if line or due.log:
             after = self.log(after, info, line)
-        if check_due and after.counters.is_best:
+        if due.check and after.counters.is_best:
             self.save(after, self.run.best)
-        if save_due or after.counters.status != "running":
+        if due.save or after.counters.status != "running":
             self.save(after)
         return after
 
-    def measured(self, before: Standing, info: Info, batch: Batch, check_due: bool) -> dict[str, Any]:
-        """The method's diagnostics, where they are due; the gradients in `info` belong to the state before the step."""
-        method, every = self.parts.method, self.parts.settings.measure_every
-        due = check_due if every is None else (before.counters.iteration + 1) % every == 0
-        if method.measure is None or not due:
-            return {}
-        return {"measures": method.measure(self.parts.config, self.parts.model, before.state, batch, info)}
+    def due(self, number: int, batch: Batch) -> Due:
+        """What is due after iteration `number`, which trained on this batch."""
+        settings = self.parts.settings
+        every, measured = settings.validate_every, settings.measure_every
+        check = number == settings.max_iterations or (number % every == 0 if every else batch.last)
+        measure = self.parts.method.measure is not None and (check if measured is None else number % measured == 0)
+        return Due(check, number % settings.checkpoint_every == 0, number % settings.log_every == 0, measure)
+
+    def measured(self, before: Standing, info: Info, batch: Batch) -> dict[str, Any]:
+        """The method's diagnostics; the gradients in `info` belong to the state before the step."""
+        assert self.parts.method.measure is not None
+        return {"measures": self.parts.method.measure(self.parts.config, self.parts.model, before.state, batch, info)}
 
     def check(self, after: Standing, line: dict[str, Any]) -> tuple[Standing, dict[str, Any]]:
         """Scores on fresh sequences and what follows from them: the standing, and what goes into the log."""
@@ -370,15 +451,17 @@ class _Training:
         if path is None:
             self.run.prune()
 
-    def diverged(self, at: Standing, info: Info, what: str) -> Standing:
-        """End without a checkpoint: the last one is the last good one."""
-        number = at.counters.iteration
+    def diverged(self, at: Standing, what: str, number: int, loss: float, info: Info | None = None) -> Standing:
+        """End at iteration `number`, without a checkpoint: the last one is the last good one.
+
+        Where more iterations were done before anybody looked, there is no `info` of this one any more.
+        """
         newest = self.run.newest()
         reason = f"{what} is not finite at iteration {number}; last good checkpoint: {newest}"
-        line = {"iteration": number, "loss": float(to_numpy(info.loss)), "grad_norms": checks.norms(info.grads)}
+        line = {"iteration": number, "loss": loss, "grad_norms": checks.norms(info.grads if info else {})}
         self.metrics.add(line | {"status": "diverged", "not_finite": what})
         self.metrics.sync()
-        return replace(at, counters=at.counters.end("diverged", reason))
+        return replace(at, counters=replace(at.counters, iteration=number).end("diverged", reason))
 
     def out_of_budget(self, at: Standing) -> Standing:
         """End because all iterations are done."""
@@ -390,12 +473,18 @@ class _Training:
 
     def stopped(self, at: Standing, word: str) -> Standing:
         """Stop where the run stands; the checkpoint goes on from there."""
-        self.save(at)
-        self.time(at.counters.iteration, 0.0)
         number = at.counters.iteration
+        if losses := self.pending.taken():  # of iterations after which nobody looked
+            at = replace(at, counters=at.counters.after(0, losses))
+            if bad := first_bad(losses, number):
+                return self.diverged(at, "loss", *bad)
+            if broken := not_finite(at.state.params):
+                return self.diverged(at, broken, number, losses[-1])
+        self.save(at)
+        self.time(number, 0.0)
         return replace(at, counters=at.counters.end("interrupted", f"{word} after iteration {number}"))
 
-    def show(self, counters: Counters, loss: float) -> None:
+    def show(self, counters: Counters) -> None:
         """Tell the display, but not too often."""
         now = time.perf_counter()
         if now - self.shown < REFRESH:
@@ -403,7 +492,7 @@ class _Training:
         self.shown = now
         speed = (counters.iteration - self.first) / max(now - self.began, 1e-9)
         left = (self.parts.settings.max_iterations - counters.iteration) / speed
-        self.display.progress(counters.iteration, loss, counters.error, speed, left)
+        self.display.progress(counters.iteration, self.pending.latest, counters.error, speed, left)
 
 
 def _judged(params: Params, scores: Mapping[str, float]) -> dict[str, Any]:
@@ -414,13 +503,6 @@ def _judged(params: Params, scores: Mapping[str, float]) -> dict[str, Any]:
         "spectral_radius": checks.spectral_radii(params),
         "param_norms": checks.norms(params),
     }
-
-
-def _not_finite(info: Info, loss: float) -> str | None:
-    """What is not finite after a step."""
-    if info.status == "diverged":
-        return info.reason or "something"
-    return None if math.isfinite(loss) else "loss"
 
 
 def _conclude(

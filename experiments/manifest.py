@@ -15,11 +15,12 @@ from typing import Any
 from experiments import files
 from experiments.errors import RunError, cause
 from experiments.rundir import Run, read_json
+from minigrad import devices
 
 FORMAT = 1
 """Version of manifest.json."""
 
-_PACKAGES = ("minigrad-lab", "numpy", "scipy", "numba", "llvmlite", "safetensors")
+_PACKAGES = ("minigrad-lab", "numpy", "scipy", "numba", "llvmlite", "safetensors", *devices.PACKAGES)
 _THREADS = ("MINIGRAD_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -37,7 +38,7 @@ def entry(iteration: int, task: str, device: str, kernels: Mapping[str, str]) ->
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": {name: os.environ.get(name) for name in _THREADS},
         "blas": _numpy_build("Build Dependencies", "blas"),
-        "device": _device(device),
+        "device": devices.describe(device),
         "MINIGRAD_KERNELS": os.environ.get("MINIGRAD_KERNELS", "auto"),
         "kernels": dict(kernels),
         "revision": _revision(),
@@ -90,17 +91,6 @@ def _numpy_build(*keys: str) -> Any:
     if isinstance(part, dict):
         return {name: part[name] for name in ("name", "version", "openblas configuration") if name in part}
     return part
-
-
-def _device(device: str) -> str:
-    if device == "cpu":
-        return device
-    import cupy  # type: ignore[import-not-found, unused-ignore]
-
-    number = int(device.partition(":")[2] or 0)
-    properties = cupy.cuda.runtime.getDeviceProperties(number)
-    cuda = cupy.cuda.runtime.runtimeGetVersion()
-    return f"{device}: {properties['name'].decode()}, CUDA {cuda}, CuPy {cupy.__version__}"
 
 
 def _revision() -> str | None:

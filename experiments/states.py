@@ -1,6 +1,6 @@
 """A method's State as named arrays and a JSON tree that puts them together again; no pickle, no imports by name.
 
-array -> {"array": NAME}          (a GPU array notes "device": true)
+array -> {"array": NAME}          (of whatever device: where it is to live, who unpacks it says)
 NumPy scalar -> {"scalar": NAME}
 float -> {"float": REPR}          (JSON has no NaN, and REPR is exact)
 None, bool, int, str -> {"plain": VALUE}
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minigrad.backend import device_of, to_device, to_numpy
+from minigrad.backend import to_device, to_numpy
 
 Node: TypeAlias = dict[str, Any]
 """JSON tree that describes a value."""
@@ -76,8 +76,7 @@ def _pack(value: Any, name: str, packing: _Packing) -> Node:
     if isinstance(value, np.generic):
         return {"scalar": packing.add(name, value)}
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        node: Node = {"array": packing.add(name, value)}
-        return node if device_of(value) == "cpu" else node | {"device": True}
+        return {"array": packing.add(name, value)}
     if isinstance(value, float):
         return {"float": repr(value)}
     if value is None or isinstance(value, bool | int | str):
@@ -102,16 +101,14 @@ def _join(name: str, part: Any) -> str:
 
 
 def unpack(node: Node, arrays: dict[str, Any], device: str) -> Any:
-    """The value again; arrays that lived on a device are put on `device`.
+    """The value again, its arrays on `device`.
 
     Raises:
         KeyError, ValueError, TypeError: if the tree is no tree of `pack`, or names an array that is missing.
     """
     match node:
-        case {"array": name, "device": True}:
-            return to_device(arrays[name], device)
         case {"array": name}:
-            return arrays[name]
+            return to_device(arrays[name], device)
         case {"scalar": name}:
             return arrays[name][()]
         case {"float": text}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -54,11 +54,13 @@ class Counters:
         """The same, ended."""
         return replace(self, status=status, reason=reason)
 
-    def with_loss(self, loss: float) -> Counters:
-        """One iteration more."""
-        return replace(
-            self, iteration=self.iteration + 1, loss_sum=self.loss_sum + loss, loss_count=self.loss_count + 1
-        )
+    def after(self, iterations: int, losses: Sequence[float]) -> Counters:
+        """So many iterations more, and losses that have become known, of these iterations or of earlier ones."""
+        total = self.loss_sum
+        for loss in losses:
+            total += loss
+        count = self.loss_count + len(losses)
+        return replace(self, iteration=self.iteration + iterations, loss_sum=total, loss_count=count)
 
     def logged(self) -> Counters:
         """Mean loss taken, and a new mean begun."""

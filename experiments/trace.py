@@ -118,8 +118,9 @@ def trace(name: str, fixture: Path, out: Path) -> None:
     _refuse_rest(given)
     with np.errstate(all="ignore"):  # finite numbers may overflow: the loss then says so
         after, info = method.step(config, model, state, batch, Given(noise))
-    if info.status == "diverged":
-        raise InputError(f"{info.reason} is not finite: the fixture's numbers are too large")
+        broken = info.reason
+    if broken:
+        raise InputError(f"{broken} is not finite: the fixture's numbers are too large")
     if family == "fptt":  # its own is the mean over parts, each at the weights that it met
         info = dataclasses.replace(info, loss=fptt.loss(config, model, params, batch, carry))
     write(Path(out), collect(family, after, info))

@@ -2,19 +2,23 @@
 
 Arrays decide: an operation looks at its arguments and runs in their library, on their device. Nothing is converted
 silently; mixing libraries or devices is a TypeError that names both. Everything else in this package calls the names
-of the array API standard, which NumPy 2, CuPy 14 and array-api-strict share.
+of the array API standard, which NumPy 2, array-api-strict and, through array-api-compat, CuPy share.
+
+Looking at a number on a device (`float`, `bool`, `to_numpy`) waits for all that the device still has to compute, so
+operations, update rules and methods never do; `numbers` reads many at once.
 """
 
 from __future__ import annotations
 
-import re
+import sys
+from collections.abc import Sequence
 from math import prod
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from minigrad.errors import InputError
+from minigrad import devices
 
 Array: TypeAlias = Any
 """An array of any supported library; shapes are given in docstrings."""
@@ -27,7 +31,7 @@ _NUMBERS = (bool, int, float, complex)
 
 
 def get_xp(*arrays: Array) -> ModuleType:
-    """The library of the arrays: `numpy`, `cupy`, or any module that follows the array API standard.
+    """The library of the arrays: `numpy`, `array_api_compat.cupy`, or any module that follows the array API standard.
 
     Python numbers belong to every library. Without a single array the answer is `numpy`.
 
@@ -41,52 +45,42 @@ def get_xp(*arrays: Array) -> ModuleType:
             xp: ModuleType = np
         elif isinstance(array, _NUMBERS):
             continue
-        elif hasattr(array, "__array_namespace__"):
-            xp = array.__array_namespace__()
         else:
-            raise TypeError(f"expected an array or a number, got {type(array).__name__}")
+            xp = _other_library(array)
         if found is None:
             found, first = xp, array
         elif xp is not found:
             raise TypeError(
-                f"arrays of {found.__name__} and of {xp.__name__} do not mix: move one with minigrad.backend.to_device"
+                f"arrays of {_name(found)} and of {_name(xp)} do not mix: move one with minigrad.backend.to_device"
             )
         elif xp is not np and array.device != first.device:
             raise TypeError(
-                f"arrays on {first.device} and on {array.device} do not mix: move one with minigrad.backend.to_device"
+                f"arrays on {device_of(first)} and on {device_of(array)} do not mix: move one with "
+                "minigrad.backend.to_device"
             )
     return np if found is None else found
 
 
+def _other_library(array: Array) -> ModuleType:
+    """The library of what is neither an array of NumPy nor a number."""
+    cupy = sys.modules.get("cupy")  # nobody has an array of a library that was not imported
+    if cupy is not None and isinstance(array, getattr(cupy, "ndarray", ())):
+        import array_api_compat.cupy  # type: ignore[import-not-found, unused-ignore]
+
+        return array_api_compat.cupy  # type: ignore[no-any-return, unused-ignore]
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()  # type: ignore[no-any-return]
+    raise TypeError(f"expected an array or a number, got {type(array).__name__}")
+
+
+def _name(xp: ModuleType) -> str:
+    """The name of a library: of `array_api_compat.cupy`, `cupy`."""
+    return xp.__name__.rpartition(".")[2]
+
+
 def device_of(array: Array) -> str:
     """`cpu`, `cuda:0`, ... or the library's own name for the place where an array lives."""
-    xp = get_xp(array)
-    return f"cuda:{array.device.id}" if xp.__name__ == "cupy" else str(array.device)
-
-
-def check_device(device: str) -> None:
-    """Raise InputError unless arrays can be put on `device` (`cpu`, `cuda` or `cuda:N`) on this machine."""
-    if device == "cpu":
-        return
-    if not re.fullmatch(r"cuda(:[0-9]+)?", device):
-        raise InputError(f"unknown device {device!r}: use cpu, cuda or cuda:N")
-    try:
-        import cupy  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        raise InputError(
-            f"device {device} needs CuPy: pip install '.[cuda12]' or '.[cuda13]', or use --device cpu"
-        ) from None
-    try:
-        count = int(cupy.cuda.runtime.getDeviceCount())
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise InputError(f"device {device} is not usable ({error}): use --device cpu") from None
-    if _number(device) >= count:
-        raise InputError(f"device {device} does not exist: this machine has {count} GPU(s); use --device cpu")
-
-
-def _number(device: str) -> int:
-    """N of `cuda:N`, 0 of `cuda`."""
-    return int(device.partition(":")[2] or 0)
+    return f"cuda:{array.device.id}" if _name(get_xp(array)) == "cupy" else str(array.device)
 
 
 def to_device(array: Array, device: str) -> Array:
@@ -95,13 +89,7 @@ def to_device(array: Array, device: str) -> Array:
     Raises:
         InputError: if the device does not exist here.
     """
-    check_device(device)
-    if device == "cpu":
-        return to_numpy(array)
-    import cupy
-
-    with cupy.cuda.Device(_number(device)):
-        return cupy.asarray(array)
+    return to_numpy(array) if device == "cpu" else devices.put(array, device)
 
 
 def to_numpy(array: Array) -> Any:
@@ -115,11 +103,20 @@ def to_numpy(array: Array) -> Any:
     return np.asarray(array)
 
 
+def numbers(arrays: Sequence[Array]) -> list[Any]:
+    """The Python numbers of 0-d arrays of one library; from a device they come in one transfer."""
+    xp = get_xp(*arrays)
+    if xp is np:
+        return [np.asarray(array).item() for array in arrays]
+    found: list[Any] = to_numpy(xp.stack(arrays)).tolist()
+    return found
+
+
 def like(reference: Array, values: Any) -> Array:
     """Host numbers as an array in the library, on the device and (floats only) in the dtype of `reference`."""
-    values = np.asarray(values)
+    values = values if hasattr(values, "__array_namespace__") else np.asarray(values)
     dtype = str(np.dtype(values.dtype)) if values.dtype.kind in "iub" else str(reference.dtype).rpartition(".")[2]
-    return get_xp(reference).asarray(values.astype(dtype, copy=False), device=reference.device)
+    return get_xp(reference).asarray(get_xp(values).astype(values, dtype, copy=False), device=reference.device)
 
 
 def frozen(array: Array) -> Array:

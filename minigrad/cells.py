@@ -243,9 +243,9 @@ class ChoGRU:
         u_r, u_z, u_n = ops.split(u, 3)
         gates, candidate = ops.split(p["W_hh"], [2 * H, H])
         v_r, v_z = ops.split(ops.matmul(h, gates), 2)
-        z = ops.sigmoid(u_z + v_z)
-        n = ops.tanh(u_n + ops.matmul(ops.sigmoid(u_r + v_r) * h, candidate))
-        return n - z * (n - h)
+        z = ops.sigmoid(ops.add(u_z, v_z))
+        n = ops.tanh(ops.add(u_n, ops.matmul(ops.multiply(ops.sigmoid(ops.add(u_r, v_r)), h), candidate)))
+        return ops.subtract(n, ops.multiply(z, ops.subtract(n, h)))
 
     def unroll(self, p: Params, x: Array, h0: Array) -> Array:
         """Step by step."""

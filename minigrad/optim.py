@@ -38,7 +38,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minigrad.backend import Array, Params, get_xp, to_numpy
+from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels import updates as formulas
 
@@ -56,9 +56,10 @@ class Optimizer(NamedTuple):
     """init(params) -> state before the first step."""
     update: Callable[[Params, State, Params], tuple[Params, State]]
     """update(grads, state, params) -> (updates for the names in grads, new state)."""
-    factor: Callable[[Params], float] | None = None
-    """factor(grads): the one number by which `update` multiplies all gradients, and does nothing else."""
-    rule: Callable[[Params, State, Params, float, Mapping[str, float]], tuple[Params, State]] | None = None
+    factor: Callable[[Params], float | Array] | None = None
+    """factor(grads): the one number by which `update` multiplies all gradients, and does nothing else; 0-d on the
+    device where the gradients are on one."""
+    rule: Callable[[Params, State, Params, float | Array, Mapping[str, float]], tuple[Params, State]] | None = None
     """rule(grads, state, params, before, after) -> (new parameters, new state), in one pass: gradients are multiplied
     by `before`, updates by the factors `after`, by name."""
     rates: Mapping[str, float] | None = None
@@ -94,16 +95,21 @@ def apply(params: Params, updates: Params) -> Params:
 
 
 def global_norm(grads: Params) -> float:
-    """sqrt(sum ||g||^2) over all arrays; 0 for none.
+    """sqrt(sum ||g||^2) over all arrays; 0 for none. From a device one number is read.
 
     Summed in float64, where squares of float32 numbers neither overflow nor vanish, and in the order of the names, so
     that the order of the dict does not show in the last bit.
     """
+    return sqrt(float(_sum_of_squares(grads)))
+
+
+def _sum_of_squares(grads: Params) -> Array:
+    """0-d in float64, where the arrays are; a number for none."""
     squares: Array = 0.0
     twin = formulas.choose(*grads.values())
     for name in sorted(grads):
         squares = squares + formulas.squares(grads[name], twin)
-    return sqrt(float(squares))  # one number leaves the device, once
+    return squares
 
 
 # --- update rules ---
@@ -242,7 +248,7 @@ def nt_asgd(lr: float) -> Optimizer:
 
     Training always goes on from params. Put it last in a chain: it averages params plus its own updates.
     State: `ax` (zeros before the switch), the numbers `asgd_on` (0 or 1) and `asgd_k` (steps since the switch), and
-    `asgd_losses`, a host array, float64 [epochs], in nats.
+    `asgd_losses`, a list of numbers, one an epoch, in nats.
 
     Args:
         lr: learning rate, >= 0.
@@ -253,7 +259,7 @@ def nt_asgd(lr: float) -> Optimizer:
     lr = _at_least_zero("lr", lr)
 
     def init(params: Params) -> State:
-        return _zeros("ax")(params) | {"asgd_on": 0, "asgd_k": 0, "asgd_losses": np.zeros(0)}
+        return _zeros("ax")(params) | {"asgd_on": 0, "asgd_k": 0, "asgd_losses": []}
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
         updates = {name: -lr * g for name, g in grads.items()}
@@ -290,9 +296,9 @@ def nt_asgd_validated(state: State, params: Params, loss: float, nonmono: int = 
         loss: validation loss, measured with `nt_asgd_weights`.
         nonmono: see `nt_asgd_triggered`.
     """
-    losses = np.append(to_numpy(state["asgd_losses"]), float(loss))
+    losses = [*map(float, state["asgd_losses"]), float(loss)]
     state = state | {"asgd_losses": losses}
-    if state["asgd_on"] or not nt_asgd_triggered(losses.tolist(), nonmono):
+    if state["asgd_on"] or not nt_asgd_triggered(losses, nonmono):
         return state
     return state | {"asgd_on": 1, "ax": {name: params[name] for name in state["ax"]}}
 
@@ -349,17 +355,31 @@ def clip_global_norm(threshold: float, rule: Literal["tprnn", "pytorch"] = "tprn
     threshold = _above_zero("threshold", threshold)
     _one_of("rule", rule, "tprnn", "pytorch")
 
-    def factor(grads: Params) -> float:
-        norm = global_norm(grads)
+    def factor(grads: Params) -> float | Array:
+        squares = _sum_of_squares(grads)
+        xp = get_xp(squares)
+        return of_norm(sqrt(float(squares))) if xp is np else there(xp, xp.sqrt(squares))
+
+    def of_norm(norm: float) -> float:
         if not isfinite(norm):
             return 1.0
         if rule == "tprnn":
             return threshold / max(norm, 1e-6) if norm > threshold else 1.0
         return min(1.0, threshold / (norm + 1e-6))
 
+    def there(xp: Any, norm: Array) -> Array:
+        """The same on a device, where it is not asked which case it is."""
+        one = xp.ones_like(norm)
+        if rule == "tprnn":
+            smaller = xp.where(norm > threshold, threshold / xp.where(norm > 1e-6, norm, 1e-6 * one), one)
+        else:
+            smaller = threshold / (norm + 1e-6)
+            smaller = xp.where(smaller < 1.0, smaller, one)
+        return xp.where(xp.isfinite(norm), smaller, one)
+
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
         by = factor(grads)
-        return grads if by == 1.0 else {name: by * g for name, g in grads.items()}, state
+        return {name: formulas.scaled(by, g) for name, g in grads.items()}, state
 
     return Optimizer(_stateless, update, factor=factor)
 
@@ -446,7 +466,7 @@ def _rule(
         return _sorted_out(found, state, kinds)
 
     def rule(
-        grads: Params, state: State, params: Params, before: float, after: Mapping[str, float]
+        grads: Params, state: State, params: Params, before: float | Array, after: Mapping[str, float]
     ) -> tuple[Params, State]:
         _known(grads, params)
         constants, state = now(state)
@@ -481,19 +501,24 @@ def _known(names: Mapping[str, Any], params: Params) -> None:
 def _at_least_zero(name: str, value: float) -> float:
     if not 0 <= value < inf:
         raise InputError(f"{name} must be at least 0 and finite, got {value}")
-    return float(value)  # a Python number: a NumPy one would turn float32 arrays into float64
+    return _python(value)
 
 
 def _above_zero(name: str, value: float) -> float:
     if not 0 < value < inf:
         raise InputError(f"{name} must be above 0 and finite, got {value}")
-    return float(value)
+    return _python(value)
 
 
 def _fraction(name: str, value: float) -> float:
     if not 0 <= value < 1:
         raise InputError(f"{name} must lie in [0, 1), got {value}")
-    return float(value)
+    return _python(value)
+
+
+def _python(value: float) -> float:
+    """A Python number: a NumPy one would turn float32 arrays into float64."""
+    return value if isinstance(value, float) and not isinstance(value, np.generic) else float(value)
 
 
 def _one_of(name: str, value: str, *choices: str) -> None:

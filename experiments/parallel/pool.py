@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,9 @@ from minigrad.errors import InputError
 K = TypeVar("K")
 T = TypeVar("T")
 
+Seat = tuple[int, int]
+"""Number of a worker, and place of a job among those that it has at the same time."""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 GRACE = 60.0
@@ -44,7 +47,7 @@ class Watcher(Protocol):
     def note(self, line: str) -> None:
         """Something worth a line."""
 
-    def moved(self, done: int, chains: int, running: Mapping[int, str]) -> None:
+    def moved(self, done: int, chains: int, running: Mapping[Seat, str]) -> None:
         """Chains done, chains in all, and what each worker is at; called often."""
 
 
@@ -77,11 +80,12 @@ class _Worker:
                     self._events.put((self.number, json.loads(line)))
         self._events.put((self.number, None))
 
-    def give(self, request: Mapping[str, Any]) -> None:
-        """Hand over a job."""
+    def give(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        """Hand over jobs, to be computed side by side."""
         assert self.process.stdin is not None
-        self.process.stdin.write(record.dump(request) + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # its reader will say that it is gone
+            self.process.stdin.write(json.dumps(record.plain(list(requests))) + "\n")
+            self.process.stdin.flush()
 
     def release(self) -> None:
         """Let it stop: with a checkpoint if it is in the middle of a run."""
@@ -120,8 +124,8 @@ class _Course(Generic[K]):
 
     total: int
     ready: deque[_Open[K]] = field(default_factory=deque)
-    busy: dict[int, _Open[K]] = field(default_factory=dict)
-    said: dict[int, str] = field(default_factory=dict)
+    busy: dict[Seat, _Open[K]] = field(default_factory=dict)
+    said: dict[Seat, str] = field(default_factory=dict)
     outcomes: dict[K, Any] = field(default_factory=dict)
     failures: dict[K, str] = field(default_factory=dict)
 
@@ -138,7 +142,9 @@ def workers(asked: int | None) -> int:
     return asked or cores
 
 
-def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watcher) -> tuple[dict[K, T], dict[K, str]]:
+def run(
+    chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watcher, together: int = 1
+) -> tuple[dict[K, T], dict[K, str]]:
     """Take every chain to its end.
 
     Args:
@@ -146,6 +152,7 @@ def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watch
         store: where finished runs are found and new ones are put.
         workers: processes side by side.
         watcher: where to tell how it goes.
+        together: how many jobs a process has at the same time, see `experiments.population`.
 
     Returns:
         what the chains returned, and for those that could not be taken to their end, why.
@@ -168,7 +175,7 @@ def run(chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watch
         open_chains, course.ready = course.ready, deque()
         for at in open_chains:
             _advance(course, store, at)
-        _compute(course, store, min(workers, len(course.ready)), watcher, lock)
+        _compute(course, store, min(workers, -(-len(course.ready) // together)), together, watcher, lock)
     return course.outcomes, course.failures
 
 
@@ -299,17 +306,18 @@ def _alive(process: int | None) -> bool:
     return True
 
 
-def _compute(course: _Course[K], store: Store, count: int, watcher: Watcher, lock: Lock) -> None:
-    """Keep `count` workers busy until no chain is left."""
+def _compute(course: _Course[K], store: Store, count: int, together: int, watcher: Watcher, lock: Lock) -> None:
+    """Keep `count` workers busy until no chain is left, each with so many jobs at the same time."""
     events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
     workers: dict[int, _Worker] = {}
     try:
         while True:
-            for number in range(count):
-                if number not in course.busy and (at := _next(course, store)) is not None:
+            for number in sorted(set(range(count)) - {number for number, _ in course.busy}):
+                requests = _assigned(course, store, number, together)
+                if requests:
                     if number not in workers:
                         workers[number] = _Worker(number, events, lock)
-                    _assign(course, store, workers[number], at)
+                    workers[number].give(requests)
             if not course.busy:
                 return
             number, event = events.get()
@@ -347,27 +355,34 @@ def _next(course: _Course[K], store: Store) -> _Open[K] | None:
     return found
 
 
-def _assign(course: _Course[K], store: Store, worker: _Worker, at: _Open[K]) -> None:
-    """Give a worker the job of a chain."""
-    course.busy[worker.number], course.said[worker.number] = at, at.job.label
+def _assigned(course: _Course[K], store: Store, worker: int, together: int) -> list[dict[str, Any]]:
+    """Requests for a worker: the next jobs, up to so many."""
+    requests: list[dict[str, Any]] = []
+    while len(requests) < together and (at := _next(course, store)) is not None:
+        seat = worker, len(requests)
+        course.busy[seat], course.said[seat] = at, at.job.label
+        requests.append(_request(store, at))
+    return requests
+
+
+def _request(store: Store, at: _Open[K]) -> dict[str, Any]:
+    """What a worker is told about the job of a chain."""
     data = at.job.settings.data_dir
     places = {"runs_dir": store.folder.absolute(), "data_dir": data and data.absolute()}
     request: dict[str, Any] = {"until": at.job.until, "data_dir": places["data_dir"]}
     if (begun := store.find(at.job)) is not None:
-        request |= {"run": begun.path.absolute()}
-    elif (shorter := store.shorter(at.job)) is not None:
+        return request | {"run": begun.path.absolute()}
+    if (shorter := store.shorter(at.job)) is not None:
         request |= {"extend": shorter.path.absolute(), "max_iterations": at.job.settings.max_iterations}
-        request |= {"runs_dir": places["runs_dir"]}
-    else:
-        request |= {"method": at.job.method, "config": at.job.config}
-        request |= {"settings": record.plain(at.job.settings) | places}
-    with suppress(BrokenPipeError):  # its reader will say that it is gone
-        worker.give(request)
+        return request | {"runs_dir": places["runs_dir"]}
+    request |= {"method": at.job.method, "config": at.job.config}
+    return request | {"settings": record.plain(at.job.settings) | places}
 
 
-def _heard(course: _Course[K], store: Store, number: int, event: dict[str, Any], watcher: Watcher) -> None:
+def _heard(course: _Course[K], store: Store, worker: int, event: dict[str, Any], watcher: Watcher) -> None:
     """Take note of what a worker says."""
-    at = course.busy[number]
+    seat = worker, event.pop("job")
+    at = course.busy[seat]
     match event:
         case {"started": path}:
             store.add(Path(path))
@@ -375,12 +390,12 @@ def _heard(course: _Course[K], store: Store, number: int, event: dict[str, Any],
             watcher.note(line)
         case {"at": iteration, "error": error}:
             shown = "" if error is None else f" error {error:.4g}"
-            course.said[number] = f"{at.job.label}: iteration {iteration:,}{shown}"
+            course.said[seat] = f"{at.job.label}: iteration {iteration:,}{shown}"
         case {"refused": why}:
-            _end(course, number)
+            _end(course, seat)
             _fail(course, at, why, watcher)
         case {"result": values}:
-            _end(course, number)
+            _end(course, seat)
             done = record.load(Result, values, "the result of a worker")
             if done.status == "interrupted" and (at.job.until is None or done.iterations < at.job.until):
                 _again(course, at, "was stopped twice, by a signal to its process", watcher)
@@ -389,17 +404,17 @@ def _heard(course: _Course[K], store: Store, number: int, event: dict[str, Any],
                 _advance(course, store, at, done)
 
 
-def _end(course: _Course[K], number: int) -> None:
-    del course.busy[number], course.said[number]
+def _end(course: _Course[K], seat: Seat) -> None:
+    del course.busy[seat], course.said[seat]
 
 
 def _lost(course: _Course[K], worker: _Worker, watcher: Watcher) -> None:
     """A worker died."""
     worker.release()
     worker.wait(time.monotonic() + GRACE)
-    at = course.busy.get(worker.number)
-    if at is not None:
-        _end(course, worker.number)
+    for seat in [seat for seat in course.busy if seat[0] == worker.number]:
+        at = course.busy[seat]
+        _end(course, seat)
         _again(course, at, f"its process died twice, with exit code {worker.process.returncode}", watcher)
 
 

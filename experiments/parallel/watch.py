@@ -29,7 +29,7 @@ class Plain:
         """Write a line."""
         print(line, file=self._stream, flush=True)
 
-    def moved(self, done: int, chains: int, running: Mapping[int, str]) -> None:
+    def moved(self, done: int, chains: int, running: Mapping[Any, str]) -> None:
         """Write where things stand, if the last such line is old enough."""
         now = time.monotonic()
         if now - self._last >= EVERY_PLAIN:
@@ -60,7 +60,7 @@ class Live:
         """Write a line above the moving ones."""
         self._console.print(line, markup=False)
 
-    def moved(self, done: int, chains: int, running: Mapping[int, str]) -> None:
+    def moved(self, done: int, chains: int, running: Mapping[Any, str]) -> None:
         """Draw where things stand."""
         from rich.text import Text
 

@@ -2,11 +2,12 @@
 
     python -m experiments.parallel.worker
 
-In: {"run": DIRECTORY} to go on with a run, {"extend": DIRECTORY, "max_iterations": ..., "runs_dir": ...} to go on
-beyond its budget in a copy, both with "data_dir" where the data lie elsewhere now, or {"method": ..., "config": {...},
-"settings": {...}} to begin one; all with "until". Out: {"started": DIRECTORY}, {"at": ITERATION, "error": ...},
-{"note": ...}, and at the end {"result": {...}} or {"refused": WHY}. When its input ends, because whoever gave it work
-is done or gone, it stops where the run stands, with a checkpoint.
+In: a list of jobs, trained side by side. A job is {"run": DIRECTORY} to go on with a run, {"extend": DIRECTORY,
+"max_iterations": ..., "runs_dir": ...} to go on beyond its budget in a copy, both with "data_dir" where the data lie
+elsewhere now, or {"method": ..., "config": {...}, "settings": {...}} to begin one; all with "until". Out, each with
+"job", its place in the list: {"started": DIRECTORY}, {"at": ITERATION, "error": ...}, {"note": ...}, and at the end
+{"result": {...}} or {"refused": WHY}. When its input ends, because whoever gave it work is done or gone, it stops where
+the runs stand, with a checkpoint of each.
 """
 
 from __future__ import annotations
@@ -19,11 +20,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import process
+
+if TYPE_CHECKING:
+    from experiments.loop import Ready
+    from experiments.population import Wish
+    from experiments.progress import Display
+    from experiments.result import Result
 
 EVERY = 1.0
 """Seconds between two lines about how a run goes, at least."""
@@ -33,18 +42,18 @@ AGAIN = 0.1
 
 
 class Reporting:
-    """A display that writes lines of JSON."""
+    """A display that writes lines of JSON about a job."""
 
-    def __init__(self) -> None:
-        self._last = -math.inf
+    def __init__(self, job: int) -> None:
+        self._job, self._last = job, -math.inf
 
     def started(self, run_dir: Path, facts: Mapping[str, Any]) -> None:
         """Name the run directory."""
-        tell(started=run_dir)
+        tell(job=self._job, started=run_dir)
 
     def note(self, line: str) -> None:
         """Pass on a line."""
-        tell(note=line)
+        tell(job=self._job, note=line)
 
     def progress(
         self, iteration: int, cost: float, error: float, iterations_per_second: float, seconds_left: float
@@ -52,7 +61,7 @@ class Reporting:
         """Say where the run is, now and then."""
         if time.monotonic() - self._last >= EVERY:
             self._last = time.monotonic()
-            tell(at=iteration, error=error)
+            tell(job=self._job, at=iteration, error=error)
 
     def finished(self) -> None:
         """Nothing: the result says it."""
@@ -68,27 +77,40 @@ def tell(**values: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def work(request: Mapping[str, Any]) -> None:
-    """Train what a request asks for."""
+def work(requests: Sequence[Mapping[str, Any]]) -> None:
+    """Train what a list of requests asks for."""
+    from experiments import population
+
+    population.train([_wish(job, request) for job, request in enumerate(requests)])
+
+
+def _wish(job: int, request: Mapping[str, Any]) -> Wish:
+    from experiments.population import Wish
+
+    return Wish(
+        open=partial(_opened, request),
+        until=request["until"],
+        display=Reporting(job),
+        done=lambda result: tell(job=job, result=result),
+        refused=lambda why: tell(job=job, refused=why),
+    )
+
+
+def _opened(request: Mapping[str, Any], display: Display) -> AbstractContextManager[Ready | Result]:
+    """The run that a request is about."""
     from experiments import loop, record
     from experiments.settings import Settings
-    from minigrad.errors import InputError
 
-    how: dict[str, Any] = {"draw": False, "until": request["until"]}
-    data_dir = Path(request["data_dir"]) if request.get("data_dir") else None
-    try:
-        if "run" in request:
-            result = loop.resume(Path(request["run"]), Reporting(), data_dir=data_dir, **how)
-        elif "extend" in request:
-            how |= {"runs_dir": Path(request["runs_dir"]), "data_dir": data_dir}
-            result = loop.extend(Path(request["extend"]), request["max_iterations"], Reporting(), **how)
-        else:
-            settings = record.load(Settings, request["settings"], "settings")
-            result = loop.train(settings, request["method"], request["config"], Reporting(), **how)
-    except (InputError, OSError, MemoryError) as error:
-        tell(refused=str(error) or type(error).__name__)
-    else:
-        tell(result=result)
+    places: dict[str, Any] = {"data_dir": Path(request["data_dir"])} if request.get("data_dir") else {}
+    if "run" in request:
+        return loop.again(Path(request["run"]), display, **places)
+    if "extend" in request:
+        copy = loop.longer(
+            Path(request["extend"]), request["max_iterations"], runs_dir=Path(request["runs_dir"]), **places
+        )
+        return loop.again(copy, display, **places)
+    settings = record.load(Settings, request["settings"], "settings")
+    return loop.new(settings, request["method"], request["config"], display)
 
 
 def listen(requests: queue.SimpleQueue[str]) -> None:

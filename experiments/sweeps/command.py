@@ -45,6 +45,8 @@ class Request:
     eta: int = 3
     """Of so many points one goes on to the next rung, with so many times the iterations."""
     workers: int = 1
+    together: int = 1
+    """Runs that a process trains side by side."""
     out: Path | None = None
     """File for the ranking; the figure lies beside it, or else in the folder of the runs."""
     json: bool = False
@@ -54,9 +56,12 @@ def sweep(request: Request) -> int:
     """Train all points, rank them, say which is best, draw how the options matter.
 
     Raises:
-        InputError: if the grid names something that does not exist or cannot be, or the ranking cannot be written.
+        InputError: if the grid names something that does not exist or cannot be, a number is impossible, or the ranking
+            cannot be written.
     """
     request = replace(request, seeds=tuple(dict.fromkeys(request.seeds)))
+    if request.together < 1:
+        raise InputError(f"population must be at least 1, got {request.together}")
     if request.out is not None:
         files.check_writable(request.out)
         if request.out.suffix == ".png":
@@ -66,7 +71,7 @@ def sweep(request: Request) -> int:
     check_every = max(build.first_check(job.settings) for runs in made for job in runs)
     budgets = search.rungs(request.first, request.eta, request.settings.max_iterations, check_every)
     began, spent = time.monotonic(), _children()
-    ranked, failures = search.search(chosen, made, budgets, request.eta, request.workers)
+    ranked, failures = search.search(chosen, made, budgets, request.eta, request.workers, request.together)
     wall, core = time.monotonic() - began, _children() - spent
     found = as_json(ranked, request)
     if request.out is not None:

@@ -75,7 +75,12 @@ class Score:
 
 
 def search(
-    points: Sequence[Point], made: Sequence[Sequence[Job]], budgets: Sequence[int | None], eta: int, workers: int
+    points: Sequence[Point],
+    made: Sequence[Sequence[Job]],
+    budgets: Sequence[int | None],
+    eta: int,
+    workers: int,
+    together: int = 1,
 ) -> tuple[list[Score], dict[str, str]]:
     """Train the points, rung by rung.
 
@@ -85,6 +90,7 @@ def search(
         budgets: iterations of each rung, None for all, see `rungs`.
         eta: of so many points one goes on.
         workers: processes side by side.
+        together: runs that each of them trains side by side.
 
     Returns:
         all scores, the best first, and what failed.
@@ -95,7 +101,7 @@ def search(
     failures: dict[str, str] = {}
     for budget in budgets:
         wanted = {(number, job.settings.seed): replace(job, until=budget) for number in left for job in made[number]}
-        failures |= {wanted[key].label: why for key, why in _train(wanted, store, budget, workers).items()}
+        failures |= {wanted[key].label: why for key, why in _train(wanted, store, budget, workers, together).items()}
         for number in left:
             found = [store.find(job) for job in made[number]]
             standings = tuple(standing(run, budget) for run in found if run is not None)
@@ -135,12 +141,12 @@ def rungs(first: int | None, eta: int, most: int, check_every: int) -> list[int 
 
 
 def _train(
-    wanted: Mapping[tuple[int, int], Job], store: Store, budget: int | None, workers: int
+    wanted: Mapping[tuple[int, int], Job], store: Store, budget: int | None, workers: int, together: int
 ) -> dict[tuple[int, int], str]:
     """Take all runs to the budget; what failed."""
     watcher = watch.suited("runs" if budget is None else f"runs to iteration {budget:,}")
     try:
-        return pool.run({key: _to(job, store) for key, job in wanted.items()}, store, workers, watcher)[1]
+        return pool.run({key: _to(job, store) for key, job in wanted.items()}, store, workers, watcher, together)[1]
     finally:
         watcher.finished()
 

@@ -113,7 +113,7 @@ def step(
     arrays: tuple[Array, ...],
     numbers: tuple[float, ...],
     twin: Twin,
-    before: float = 1.0,
+    before: float | Array = 1.0,
     after: float = 1.0,
 ) -> tuple[Array, ...]:
     """One parameter after a step of a rule, and what the rule remembers.
@@ -124,7 +124,7 @@ def step(
         arrays: the gradient and what the rule remembers so far, in the order of the formula; of p's shape and dtype.
         numbers: the formula's other arguments; Python numbers.
         twin: see `choose`.
-        before: factor of the gradient.
+        before: factor of the gradient; of arrays on a device, a number or 0-d there.
         after: factor of the update.
 
     Returns:
@@ -139,13 +139,20 @@ def step(
         raise InputError(f"{formula.__name__}: parameter, gradient and state differ in shape: {shapes}")
     if twin == "reference":
         g, *state = arrays
-        u, *state = formula(get_xp(p, *arrays), g if before == 1.0 else before * g, *state, *numbers)
+        u, *state = formula(get_xp(p, *arrays), scaled(before, g), *state, *numbers)
         return p + (u if after == 1.0 else after * u), *state
     if obstacle := why_not_fused((p, *arrays)):
         raise InputError(f"{formula.__name__}: {obstacle}; use the reference twin")
     from minigrad.kernels.fused import updates as fused
 
     return fused.step(formula.__name__, (p, *arrays), (*numbers, before, after))
+
+
+def scaled(factor: float | Array, g: Array) -> Array:
+    """factor g, in the dtype of g; a factor on a device (0-d, any float) is not looked at."""
+    if isinstance(factor, float):
+        return g if factor == 1.0 else factor * g
+    return get_xp(g, factor).astype(factor, g.dtype) * g
 
 
 def squares(g: Array, twin: Twin) -> Array:

@@ -10,7 +10,7 @@ from experiments.stopping import Counters, after_check
 
 
 def checked(counters: Counters, error: float, radius: float = 1.0, patience: int = 3) -> Counters:
-    counters = counters.with_loss(0.5)
+    counters = counters.after(1, [0.5])
     return after_check(counters, {"error": error}, {"W_hh": radius}, solved_below=1e-4, patience=patience)
 
 
@@ -58,8 +58,16 @@ def test_an_error_that_is_no_number_beats_nothing() -> None:
 
 
 def test_the_mean_loss_of_a_line() -> None:
-    counters = begin().with_loss(1.0).with_loss(2.0).logged()
+    counters = begin().after(1, [1.0]).after(1, [2.0]).logged()
     assert (counters.loss, counters.loss_sum, counters.loss_count, counters.iteration) == (1.5, 0.0, 0, 2)
+
+
+def test_losses_that_become_known_later_count_as_those_known_at_once() -> None:
+    losses = [0.1, 0.7, 1e-9, 0.3]
+    at_once = begin()
+    for loss in losses:
+        at_once = at_once.after(1, [loss])
+    assert begin().after(1, []).after(1, losses[:2]).after(1, []).after(1, []).after(0, losses[2:]) == at_once
 
 
 def test_nothing_is_best_before_the_first_check() -> None:

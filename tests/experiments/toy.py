@@ -140,7 +140,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     if acts and config.mode == "bad_loss":
         info = Info(loss=np.float32(np.nan), grads=grads)
     if acts and config.mode == "bad_step":
-        info = Info(loss=loss, grads=grads, status="diverged", reason="gradient of W_hh")
+        info = Info(loss=loss, grads=grads | {"W_hh": grads["W_hh"] * np.inf})
     new = State(
         after,
         {"velocity": moments},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minigrad import backend
-from minigrad.errors import InputError
 from tests.minigrad.strategies import DEVICE, loose, random_arrays, seeds, strict
 
 OTHER = array_api_strict.Device("device2")
@@ -64,75 +62,6 @@ def test_where_an_array_lives() -> None:
 # --- moving ---
 
 
-@pytest.fixture
-def no_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without CuPy."""
-    monkeypatch.setitem(sys.modules, "cupy", None)
-
-
-@pytest.mark.usefixtures("no_cupy")
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:3"])
-def test_without_cupy_the_error_names_the_extra(device: str) -> None:
-    for ask in (backend.check_device, lambda d: backend.to_device(np.ones(2), d)):
-        with pytest.raises(InputError) as caught:
-            ask(device)
-        message = str(caught.value)
-        assert "\n" not in message
-        assert device in message
-        assert "cuda12" in message
-        assert "--device cpu" in message
-
-
-class CUDARuntimeError(RuntimeError):
-    """As CuPy raises it where there is a library but no driver."""
-
-
-def fake_cupy(count: int | None) -> Any:
-    """A CuPy that sees `count` GPUs, or fails to look."""
-
-    def get_device_count() -> int:
-        if count is None:
-            raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
-        return count
-
-    runtime = SimpleNamespace(getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError)
-    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
-
-
-@pytest.mark.parametrize(
-    ("count", "device", "words"),
-    [
-        (None, "cuda", "device cuda is not usable (cudaErrorNoDevice"),
-        (0, "cuda", "device cuda does not exist: this machine has 0 GPU(s)"),
-        (1, "cuda:1", "device cuda:1 does not exist: this machine has 1 GPU(s)"),
-    ],
-    ids=["no driver", "no GPU", "one GPU"],
-)
-def test_without_a_gpu_the_error_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, count: int | None, device: str, words: str
-) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count))
-    with pytest.raises(InputError) as caught:
-        backend.to_device(np.ones(2), device)
-    assert str(caught.value).startswith(words)
-    assert str(caught.value).endswith("use --device cpu")
-    assert "\n" not in str(caught.value)
-
-
-def test_devices_that_exist_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend.check_device("cpu")
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(1))
-    backend.check_device("cuda")
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(2))
-    backend.check_device("cuda:1")
-
-
-@pytest.mark.parametrize("device", ["gpu", "", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "cpu:0", "cuda0"])
-def test_unknown_devices(device: str) -> None:
-    with pytest.raises(InputError, match=r"unknown device .*: use cpu, cuda or cuda:N"):
-        backend.check_device(device)
-
-
 def test_to_the_host() -> None:
     x = np.ones((2, 3), "float32")
     assert backend.to_device(x, "cpu") is x
@@ -175,6 +104,15 @@ def test_floats_are_told_from_other_numbers() -> None:
     ):
         assert backend.is_float(np.ones(2, dtype)) is answer
         assert backend.is_float(strict(np.ones(2, dtype))) is answer
+
+
+def test_numbers_of_many_arrays() -> None:
+    found = backend.numbers([np.float32(0.1), np.array(2.0), 3.0])
+    assert found == [float(np.float32(0.1)), 2.0, 3.0]
+    assert all(type(number) is float for number in found)
+    assert backend.numbers([strict(np.array(0.5)), strict(np.array(2.0))]) == [0.5, 2.0]
+    assert backend.numbers([strict(np.array(True)), strict(np.array(False))]) == [True, False]
+    assert backend.numbers([]) == []
 
 
 def test_frozen_arrays_are_read_only() -> None:

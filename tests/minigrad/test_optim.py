@@ -497,7 +497,7 @@ def test_averaging_starts_when_validation_stops_improving() -> None:
         state = optim.nt_asgd_validated(state, params, loss)
         assert optim.nt_asgd_weights(state, params) is params
     state = optim.nt_asgd_validated(state, params, 6.0)
-    assert state["asgd_losses"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert state["asgd_losses"] == [1, 2, 3, 4, 5, 6]
     assert optim.nt_asgd_weights(state, params)["p"] is params["p"]
 
     seen = []

@@ -16,10 +16,15 @@ ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "experiments.parallel.worker"]
 
 
-def request(folder: Path, **changes: Any) -> str:
-    """A line that asks for a run."""
+def job(folder: Path, **changes: Any) -> dict[str, Any]:
+    """What asks for a run."""
     what = small.long(folder, **changes)
-    return record.dump({"method": what.method, "config": what.config, "settings": what.settings, "until": None}) + "\n"
+    return {"method": what.method, "config": what.config, "settings": what.settings, "until": None}
+
+
+def request(*jobs: dict[str, Any]) -> str:
+    """A line that asks for runs side by side."""
+    return record.dump({"jobs": jobs})[len('{"jobs": ') : -1] + "\n"
 
 
 def work(requests: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +43,7 @@ def test_without_work_it_ends_with_its_input() -> None:
 
 def test_its_input_may_end_before_training_begins(tmp_path: Path) -> None:
     """Whoever asked is gone already: of a run without an end, nothing but its beginning is computed."""
-    done = work(request(tmp_path, max_iterations=10**9, patience=10**9))
+    done = work(request(job(tmp_path, max_iterations=10**9, patience=10**9)))
     assert (done.returncode, done.stderr) == (0, "")
     *_, last = said(done.stdout.splitlines())
     assert last["result"]["status"] == "interrupted"
@@ -48,7 +53,7 @@ def test_it_tells_where_the_run_lies_how_it_goes_and_how_it_ended(tmp_path: Path
     with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(request(tmp_path))
+        process.stdin.write(request(job(tmp_path)))
         process.stdin.flush()
         lines = []
         while '"result"' not in "".join(lines[-1:]):
@@ -61,7 +66,25 @@ def test_it_tells_where_the_run_lies_how_it_goes_and_how_it_ended(tmp_path: Path
 
 
 def test_a_refusal_is_an_answer_and_the_next_request_is_heard(tmp_path: Path) -> None:
-    lost = record.dump({"run": tmp_path / "none", "until": None}) + "\n"
-    first, *_, last = said(work(lost + request(tmp_path)).stdout.splitlines())
+    lost = {"run": tmp_path / "none", "until": None}
+    first, *_, last = said(work(request(lost) + request(job(tmp_path))).stdout.splitlines())
     assert "none" in first["refused"]
     assert "result" in last
+
+
+def test_jobs_side_by_side_answer_each_for_itself(tmp_path: Path) -> None:
+    jobs = job(tmp_path, max_iterations=300), {"run": tmp_path / "none", "until": None}, job(tmp_path, seed=2)
+    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(request(*jobs))
+        process.stdin.flush()
+        ends: dict[int, Any] = {}
+        while len(ends) < 3:
+            (line,) = said([process.stdout.readline()])
+            if {"result", "refused"} & line.keys():
+                ends[line["job"]] = line.get("result") or line["refused"]
+        process.stdin.close()
+    assert (ends[0]["seed"], ends[0]["iterations"], ends[0]["status"]) == (1, 300, "budget")
+    assert "none" in ends[1]
+    assert (ends[2]["seed"], ends[2]["iterations"], ends[2]["status"]) == (2, 200, "budget")
