@@ -6,7 +6,8 @@ blue), B sequences side by side, N images of a split.
 The training file (or files, one after the other) gives the splits `train` and `valid`: its last part is held out from
 training, unless the option `valid` is `test`. Batches of `train` go through it epoch after epoch, each in an order of
 its own that follows from the seed and the number of the epoch alone; a batch may begin in one epoch and end in the
-next, and is then the last of the first. Batches of `valid` and `test` go through the images in the order of the file
+next, and is then the last of the first. No batch of `train` is larger than an epoch: passes that end within one and
+the same batch would count as one. Batches of `valid` and `test` go through the images in the order of the file
 and begin anew after the last one.
 
 Source: Le, Jaitly & Hinton 2015, A simple way to initialize recurrent networks of rectified linear units (the task and
@@ -142,11 +143,11 @@ class Pixels(ABC):
         Raises:
             InputError: if there can be no such batch, or as `size_of`.
         """
-        check_batch(split, index, size)
+        n = self._checked(split, index, size)
         images, rows = self._images(split), self._rows(seed, split, index * size, size)
         values = self._values(dtype)[self.in_order(images.pixels[rows])]
         by_colour = values.reshape(size, self.input_size, self.length)
-        x, n = np.ascontiguousarray(by_colour.transpose(2, 0, 1)), self.size_of(split)
+        x = np.ascontiguousarray(by_colour.transpose(2, 0, 1))
         last = (index + 1) * size // n > index * size // n
         return Batch(x, images.labels[rows], index=index, last=last, rows=rows, of=len(images.labels))
 
@@ -156,15 +157,22 @@ class Pixels(ABC):
         Raises:
             InputError: if there can be no such batch, or as `size_of`.
         """
-        check_batch("train", 0, size)
-        n = self.size_of("train")
-        if size > n:
-            raise InputError(f"passes cannot be counted in batches of {size:,}: {self.name} has {n:,} images")
-        return -(-passes * n // size)
+        return -(-passes * self._checked("train", 0, size) // size)
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of images whose largest output [B, 10] is not at y [B]."""
         return classification_scores(output, y)
+
+    def _checked(self, split: Split, index: int, size: int) -> int:
+        """Images of a split; InputError if there can be no such batch of them, or as `size_of`."""
+        check_batch(split, index, size)
+        n = self.size_of(split)
+        if split == "train" and size > n:
+            raise InputError(
+                f"a batch of {size:,} is larger than the {n:,} images that {self.name} is trained on: take batches of "
+                f"{n:,} at most, or train on more images"
+            )
+        return n
 
     def _images(self, split: Split) -> Images:
         """The images that a split is taken from."""

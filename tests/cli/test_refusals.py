@@ -49,6 +49,10 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["train", "bptt", "--task", "digits-pixels", "--task-options", "train_size", "1e3"], ["whole number"]),
         (["train", "bptt", "--task", "digits-pixels", "--task-options", "train_size", "1001"], ["has 1,000 images"]),
         (
+            ["train", "fptt", "--task", "digits-pixels", "--task-options", "train_size", "5", "--batch-size", "20"],
+            ["a batch of 20 is larger than the 5 images that digits-pixels is trained on: take batches of 5 at most"],
+        ),
+        (
             ["train", "bptt", "--task", "mnist-pixels", "--data-dir", "nowhere"],
             ["nowhere/mnist/train-images", "https:"],
         ),

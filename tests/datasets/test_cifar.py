@@ -131,6 +131,7 @@ def test_every_epoch_is_a_permutation_and_labels_stay_with_their_images(
     task = make("cifar-pixels", None, folder, train_files=count, train_size=chosen)
     known = {record[1:].tobytes(): n for n, record in enumerate(records[:count].reshape(-1, 3073)[: count * KEPT])}
     epoch = task.size_of("train") or 0
+    size = min(size, epoch)
     taken: list[int] = []
     for i in range(-(-2 * epoch // size)):
         batch = task.batch(seed, "train", i, size)
