@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets import catalogue, fetch, idx, registry, verify
+from datasets import catalogue, fetch, registry, verify
 from datasets.catalogue import DataSet, File
 from minigrad.errors import InputError
 
@@ -700,11 +700,6 @@ def test_a_data_set_is_found_by_its_name_or_that_of_a_task_that_reads_it() -> No
     tasks = [task for item in catalogue.SETS.values() for task in item.tasks]
     assert len(set(tasks)) == len(tasks)  # no name means two sets
     assert set(tasks) <= set(registry.names())
-
-
-def test_the_files_of_mnist_are_those_that_are_read() -> None:
-    assert {file.name for file in catalogue.find("mnist").files} == set(idx.PUBLISHED)
-    assert all(file.urls[0].startswith(f"{idx.SOURCE}/") for file in catalogue.find("mnist").files)
 
 
 @pytest.mark.parametrize("name", ["ptb", "wikitext-2", "mnist"])
