@@ -9,14 +9,14 @@ https://www.cs.toronto.edu/~kriz/cifar.html.
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from datasets import catalogue, idx, verify
-from datasets.idx import Bytes
-from minigrad.errors import InputError
+from datasets import image_files
+from datasets.common import frozen
+from datasets.image_files import Bytes, Images, contents, damaged
 
 NAME = "cifar10"
 """By which the catalogue knows the files, and the folder that they lie in."""
@@ -30,7 +30,6 @@ CHANNELS = 3
 PIXELS = 32 * 32
 RECORD = 1 + CHANNELS * PIXELS
 """Bytes of an image and its class."""
-CLASSES = 10
 
 
 def find(folder: Path, train_files: int) -> tuple[list[Path], Path]:
@@ -39,47 +38,35 @@ def find(folder: Path, train_files: int) -> tuple[list[Path], Path]:
     Raises:
         InputError: if one is missing.
     """
-    places = {file.name: verify.locate(file, folder) for file in catalogue.find(NAME).files}
-    found = []
-    for name in (*TRAIN[:train_files], TEST):
-        path = places[name]
-        if path is None:
-            enough = 0 if name == TEST else TRAIN.index(name)  # those before it are there
-            raise _missing(folder, name, enough)
-        found.append(path)
-    return found[:-1], found[-1]
+    train: list[Path] = []
+    for name in TRAIN[:train_files]:
+        fewer = [f"read only those that are there with --task-options train_files {len(train)}"] if train else []
+        train.append(image_files.find(NAME, name, folder, *fewer))
+    return train, image_files.find(NAME, TEST, folder)
 
 
-def read(path: Path) -> Bytes:
-    """The records of a file, [10,000, 3,073], read only: the class comes first, then the channels.
+def read(paths: Sequence[Path]) -> Images:
+    """The images of some files, one after the other.
 
     Raises:
-        InputError: if the file cannot be read, is damaged or holds something else.
+        InputError: if a file cannot be read, is damaged or holds something else.
     """
-    data = idx.contents(path)
+    pixels = np.empty((len(paths) * IMAGES, RECORD - 1), np.uint8)
+    labels = np.empty(len(pixels), np.int64)
+    for n, path in enumerate(paths):
+        records, rows = _records(path), slice(n * IMAGES, (n + 1) * IMAGES)
+        labels[rows], pixels[rows] = image_files.classes(path, records[:, 0]), records[:, 1:]
+    return Images(frozen(pixels), frozen(labels))
+
+
+def _records(path: Path) -> Bytes:
+    """The records of a file, [10,000, 3,073]: the class comes first, then the channels."""
+    data = contents(path)
     count, rest = divmod(len(data), RECORD)
     if not data:
-        raise idx.damaged(path, "it is empty")
+        raise damaged(path, "it is empty")
     if rest:
-        raise idx.damaged(path, f"it has {len(data):,} bytes, no whole number of images, of {RECORD:,} bytes each")
+        raise damaged(path, f"it has {len(data):,} bytes, no whole number of images, of {RECORD:,} bytes each")
     if count != IMAGES:
-        raise idx.damaged(path, f"its number of images is {count:,}, not {IMAGES:,}")
-    records = np.frombuffer(data, np.uint8).reshape(count, RECORD)
-    labels = records[:, 0]
-    if labels.max() >= CLASSES:
-        first = int(np.argmax(labels >= CLASSES))
-        fault = f"image {first + 1:,} of {count:,} has the label {labels[first]}, the largest possible is 9"
-        raise idx.damaged(path, fault)
-    return records
-
-
-def _missing(folder: Path, name: str, enough: int) -> InputError:
-    """The error of a missing file, where the first `enough` training files can be had."""
-    ways = [
-        f"run `python cli.py data fetch {NAME} --data-dir {shlex.quote(str(folder))}`",
-        f"choose another folder than {folder} with --data-dir",
-    ]
-    if enough:
-        ways.append(f"read only those that are there with --task-options train_files {enough}")
-    where = f"there is no file {folder / NAME / name}, nor {name}.gz, nor in cifar-10-batches-bin there"
-    return InputError(f"{where}: {', or '.join(ways)}")
+        raise damaged(path, f"its number of images is {count:,}, not {IMAGES:,}")
+    return np.frombuffer(data, np.uint8).reshape(count, RECORD)

@@ -6,7 +6,8 @@ blue), B sequences side by side, N images of a split.
 The training file (or files, one after the other) gives the splits `train` and `valid`: its last part is held out from
 training, unless the option `valid` is `test`. Batches of `train` go through it epoch after epoch, each in an order of
 its own that follows from the seed and the number of the epoch alone; a batch may begin in one epoch and end in the
-next, and is then the last of the first. Batches of `valid` and `test` go through the images in the order of the file
+next, and is then the last of the first. No batch of `train` is larger than an epoch: passes that end within one and
+the same batch would count as one. Batches of `valid` and `test` go through the images in the order of the file
 and begin anew after the last one.
 
 Source: Le, Jaitly & Hinton 2015, A simple way to initialize recurrent networks of rectified linear units (the task and
@@ -22,42 +23,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from datasets import cifar, idx
+from datasets import cifar, digits, mnist
 from datasets.common import Ids, check_batch, classification_scores, floating, frozen
 from datasets.folders import data_folder
-from datasets.idx import Bytes
+from datasets.image_files import CLASSES, Bytes, Files, Images
 from datasets.task import Batch, Split, Task
 from minigrad.errors import InputError
 from minigrad.rng import stream
 
-CLASSES = 10
-
 PERMUTATION_SEED = 2015
 """The order of the pixels of `mnist-permuted` follows from this number, never from the seed of a run."""
-
-
-class Images(NamedTuple):
-    """Images with their classes, read only."""
-
-    pixels: Bytes
-    """[N, D T]: all pixels of the first colour, then those of the next."""
-    labels: Ids
-    """[N], 0..9."""
-
-    def part(self, rows: slice) -> Images:
-        """Some of them."""
-        return Images(self.pixels[rows], self.labels[rows])
-
-
-class Files(NamedTuple):
-    """What a task is given: all images that may be trained on, and those that may not."""
-
-    train: Images
-    test: Images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +73,8 @@ class Pixels(ABC):
     """What the scale `standard` takes from every number of a pixel, which is from 0 to 1."""
     std: ClassVar[float]
     """What it then divides by."""
-    parts: ClassVar[int]
-    """One part in so many of the training images can be held out."""
+    held_out_one_in: ClassVar[int]
+    """One in so many of the training images can be held out, the last ones."""
     commonest: ClassVar[float]
     """Fraction of the test images that belong to the most frequent class."""
 
@@ -142,11 +121,11 @@ class Pixels(ABC):
         Raises:
             InputError: if there can be no such batch, or as `size_of`.
         """
-        check_batch(split, index, size)
+        n = self._checked(split, index, size)
         images, rows = self._images(split), self._rows(seed, split, index * size, size)
         values = self._values(dtype)[self.in_order(images.pixels[rows])]
         by_colour = values.reshape(size, self.input_size, self.length)
-        x, n = np.ascontiguousarray(by_colour.transpose(2, 0, 1)), self.size_of(split)
+        x = np.ascontiguousarray(by_colour.transpose(2, 0, 1))
         last = (index + 1) * size // n > index * size // n
         return Batch(x, images.labels[rows], index=index, last=last, rows=rows, of=len(images.labels))
 
@@ -156,15 +135,22 @@ class Pixels(ABC):
         Raises:
             InputError: if there can be no such batch, or as `size_of`.
         """
-        check_batch("train", 0, size)
-        n = self.size_of("train")
-        if size > n:
-            raise InputError(f"passes cannot be counted in batches of {size:,}: {self.name} has {n:,} images")
-        return -(-passes * n // size)
+        return -(-passes * self._checked("train", 0, size) // size)
 
     def scores(self, output: Any, y: Any) -> dict[str, float]:
         """`error`: fraction of images whose largest output [B, 10] is not at y [B]."""
         return classification_scores(output, y)
+
+    def _checked(self, split: Split, index: int, size: int) -> int:
+        """Images of a split; InputError if there can be no such batch of them, or as `size_of`."""
+        check_batch(split, index, size)
+        n = self.size_of(split)
+        if split == "train" and size > n:
+            raise InputError(
+                f"a batch of {size:,} is larger than the {n:,} images that {self.name} is trained on: use --batch-size "
+                f"{n} or less, or train on more images"
+            )
+        return n
 
     def _images(self, split: Split) -> Images:
         """The images that a split is taken from."""
@@ -173,7 +159,7 @@ class Pixels(ABC):
             return files.test
         if self.valid == "test":
             return files.train
-        kept = len(files.train.labels) - len(files.train.labels) // self.parts
+        kept = len(files.train.labels) - len(files.train.labels) // self.held_out_one_in
         return files.train.part(slice(kept) if split == "train" else slice(kept, None))
 
     def _rows(self, seed: int, split: Split, start: int, size: int) -> Ids:
@@ -207,36 +193,41 @@ class Digits(Pixels):
     brightest: ClassVar[int] = 16
     mean: ClassVar[float] = 0.306966796875
     std: ClassVar[float] = 0.376395870642353
-    parts: ClassVar[int] = 6
+    held_out_one_in: ClassVar[int] = 6
     commonest: ClassVar[float] = 62 / 597
 
     def files(self) -> Files:
         """See `Pixels.files`."""
-        return _digits()
+        return digits.read()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mnist(Pixels):
+class Downloaded(Pixels):
+    """The tasks whose files are downloaded."""
+
+    data_dir: Path | None = None
+    """Folder of downloaded data; None: the user's cache folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mnist(Downloaded):
     """MNIST, handwritten digits of 28x28 pixels, one a step, row by row.
 
     The last twelfth of the training images can be held out, 5,000 of 60,000; there are 10,000 test images. Looked for
     under the names they are published by, gzipped or not, in the folder `mnist` of `data_dir`.
     """
 
-    data_dir: Path | None = None
-    """Folder of downloaded data; None: the user's cache folder."""
-
     name: ClassVar[str] = "mnist-pixels"
-    length: ClassVar[int] = 28 * 28
+    length: ClassVar[int] = mnist.SIDE**2
     brightest: ClassVar[int] = 255
     mean: ClassVar[float] = 0.1307
     std: ClassVar[float] = 0.3081
-    parts: ClassVar[int] = 12
+    held_out_one_in: ClassVar[int] = 12
     commonest: ClassVar[float] = 0.1135
 
     def files(self) -> Files:
         """See `Pixels.files`."""
-        return _mnist(data_folder(self.data_dir) / "mnist")
+        return _mnist(data_folder(self.data_dir))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +242,7 @@ class PermutedMnist(Mnist):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar(Pixels):
+class Cifar(Downloaded):
     """CIFAR-10, colour images of 32x32 pixels, one pixel (red, green, blue) a step, row by row.
 
     The last tenth of the training images can be held out, 5,000 of 50,000; there are 10,000 test images, 1,000 of each
@@ -262,8 +253,6 @@ class Cifar(Pixels):
     train_files: int = len(cifar.TRAIN)
     """Read so many of the five training files, the first ones, 10,000 images each: for those who have no more. What is
     held out is the last part of what is read."""
-    data_dir: Path | None = None
-    """Folder of downloaded data; None: the user's cache folder."""
 
     name: ClassVar[str] = "cifar-pixels"
     length: ClassVar[int] = cifar.PIXELS
@@ -271,7 +260,7 @@ class Cifar(Pixels):
     brightest: ClassVar[int] = 255
     mean: ClassVar[float] = 0.5
     std: ClassVar[float] = 0.5
-    parts: ClassVar[int] = 10
+    held_out_one_in: ClassVar[int] = 10
     commonest: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
@@ -314,64 +303,16 @@ def _subset(seed: int, n: int, size: int) -> Ids:
     return frozen(np.sort(stream(seed, "task", "images", "subset", n).permutation(n)[:size]))
 
 
-# --- files ---
-
-
-@cache
-def _digits() -> Files:
-    path = Path(__file__).parent / "files" / "digits.csv.gz"
-    rows = np.array([line.split(",") for line in idx.contents(path).decode().splitlines()], np.uint8)
-    images = Images(frozen(rows[:, :-1].copy()), frozen(rows[:, -1].astype(np.int64)))
-    return Files(images.part(slice(1_200)), images.part(slice(1_200, None)))
+# --- files, read once in a process; an error is not kept, so a file that has been mended is read again ---
 
 
 @lru_cache(maxsize=2)
 def _mnist(folder: Path) -> Files:
-    """The files of a folder; an error is not kept, so a file that has been mended is read again."""
-    return Files(_read(folder, "train"), _read(folder, "t10k"))
-
-
-def _read(folder: Path, half: str) -> Images:
-    """The images of two files.
-
-    Raises:
-        InputError: if a file is missing or damaged, or does not hold 28x28 images or classes 0..9, as many.
-    """
-    kinds = {1: "labels", 3: "images"}
-    image_file, label_file = (idx.find(folder, f"{half}-{kinds[n]}-idx{n}-ubyte") for n in (3, 1))
-    images, labels = idx.read(image_file, kinds, 3), idx.read(label_file, kinds, 1)
-    if images.shape[1:] != (28, 28):
-        found = " x ".join(map(str, images.shape[1:]))
-        raise InputError(f"{image_file} holds images of {found} pixels, not 28 x 28: use files of MNIST's format")
-    if len(images) != len(labels):
-        raise InputError(
-            f"{image_file} holds {len(images):,} images and {label_file} {len(labels):,} labels: use two that belong "
-            "together"
-        )
-    if not len(images):
-        raise InputError(f"{image_file} holds no images: use another file")
-    if labels.max() >= CLASSES:
-        raise idx.damaged(label_file, f"it holds the label {labels.max()}, the largest possible is 9")
-    return Images(images.reshape(len(images), -1), frozen(labels.astype(np.int64)))
+    train, test = mnist.find(folder)
+    return Files(mnist.read(train), mnist.read(test))
 
 
 @lru_cache(maxsize=1)  # 185 MB
 def _cifar(folder: Path, train_files: int) -> Files:
-    """The files of a folder of data; as `_mnist` about errors."""
     train, test = cifar.find(folder, train_files)
-    return Files(_recorded(train), _recorded([test]))
-
-
-def _recorded(paths: list[Path]) -> Images:
-    """The images of some files, one after the other.
-
-    Raises:
-        InputError: if a file is damaged.
-    """
-    count = cifar.IMAGES
-    pixels = np.empty((len(paths) * count, cifar.RECORD - 1), np.uint8)
-    labels = np.empty(len(pixels), np.int64)
-    for n, path in enumerate(paths):
-        records, rows = cifar.read(path), slice(n * count, (n + 1) * count)
-        labels[rows], pixels[rows] = records[:, 0], records[:, 1:]
-    return Images(frozen(pixels), frozen(labels))
+    return Files(cifar.read(train), cifar.read([test]))

@@ -112,3 +112,18 @@ class Finite(Protocol):
 
         The one with which a pass ends, `Batch.last`, may belong to the next one too.
         """
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """What a text has besides, whose training goes through windows that may vary in length."""
+
+    @property
+    def shortest(self) -> int:
+        """Tokens that a window holds at least; known before the text is read."""
+
+    def batches_of_each(self, size: int) -> int | None:
+        """Batches of `size` sequences that every pass takes; None where passes differ."""
+
+    def tokens_of(self, seed: int, size: int) -> int:
+        """Tokens of a full batch; where windows vary, about the mean."""

@@ -173,10 +173,18 @@ class Text(ABC):
         Raises:
             InputError: as `batches`.
         """
-        if self.windows == "fixed":
-            return passes * self.batches("train", size)
+        if (each := self.batches_of_each(size)) is not None:
+            return passes * each
         check_batch("train", 0, size)
         return int(_firsts(seed, passes, self.length, self._rows("train", size))[-1])
+
+    def batches_of_each(self, size: int) -> int | None:
+        """See `datasets.task.Windowed.batches_of_each`.
+
+        Raises:
+            InputError: as `batches`.
+        """
+        return self.batches("train", size) if self.windows == "fixed" else None
 
     def tokens_of(self, seed: int, size: int) -> int:
         """Tokens of a full batch of training; in variable windows about the mean, that of the first pass.

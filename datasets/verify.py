@@ -77,11 +77,15 @@ def verify(file: File, folder: Path) -> Finding:
 def locate(file: File, folder: Path) -> Path | None:
     """Where a file lies, gzipped or bare; None if nowhere."""
     for path in (folder / file.path, *(folder / place for place in file.elsewhere)):
-        other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
-        for place in (path, other):
+        for place in (path, other_form(path)):
             if place.exists():
                 return place
     return None
+
+
+def other_form(path: Path) -> Path:
+    """The path of a bare file gzipped, that of a gzipped one bare."""
+    return path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
 
 
 def present(item: DataSet, folder: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from datasets.task import Finite
+from datasets.task import Finite, Windowed
 from experiments import record
 from experiments.settings import Settings
 from minigrad import devices
@@ -164,8 +164,6 @@ def _in_blocks(settings: Settings, method: Method) -> dict[str, str]:
 
 def _counted(settings: Settings, task: Task) -> Settings:
     """With the iterations that its epochs come to."""
-    from datasets.text import Text
-
     if settings.epochs is None:
         if not settings.validate_every and not isinstance(task, Finite):
             raise InputError(
@@ -177,8 +175,8 @@ def _counted(settings: Settings, task: Task) -> Settings:
         raise InputError(f"epochs are passes through the data, those of {task.name} have no end: use --max-iterations")
     batches = task.batches_of(settings.seed, settings.epochs, settings.batch_size)
     # Passes of one length have always been written down as that length, by which finished runs are found again.
-    every = task.batches("train", settings.batch_size) if isinstance(task, Text) and task.windows == "fixed" else 0
-    return replace(settings, epochs=None, max_iterations=batches, validate_every=every)
+    every = task.batches_of_each(settings.batch_size) if isinstance(task, Windowed) else None
+    return replace(settings, epochs=None, max_iterations=batches, validate_every=every or 0)
 
 
 def _check_ends(config: Any, task: Task) -> None:
@@ -190,9 +188,7 @@ def _check_ends(config: Any, task: Task) -> None:
 
 def _check_length(config: Any, method: Method, task: Task) -> None:
     """Raise InputError if the shortest sequences are too short for the Config: it might show late in a run."""
-    from datasets.text import Text
-
-    least, there = method.least(config), task.shortest if isinstance(task, Text) else task.length
+    least, there = method.least(config), task.shortest if isinstance(task, Windowed) else task.length
     if least > there:
         which = "variable windows" if there < task.length else "sequences"
         raise InputError(
@@ -237,11 +233,7 @@ def checked_after(settings: Settings, iteration: int) -> bool:
 
 def tokens_of(settings: Settings, task: Task) -> int | None:
     """Tokens of a training batch, of a text."""
-    from datasets.text import Text
-
-    if isinstance(task, Text):
-        return task.tokens_of(settings.seed, settings.batch_size)
-    return None if task.streams is None else settings.batch_size * task.length
+    return task.tokens_of(settings.seed, settings.batch_size) if isinstance(task, Windowed) else None
 
 
 def config_of(method: Method, config: Any) -> Any:

@@ -236,8 +236,9 @@ def _places(data_dir: Path | None, device: str | None) -> dict[str, Any]:
 
 
 def _look_for_data(parts: Parts) -> None:
-    """Missing or damaged data show before kernels compile and before anything is written."""
-    parts.task.size_of("train")
+    """Data that are missing, damaged or too few for a batch show before kernels compile or anything is written."""
+    settings = parts.settings
+    parts.task.batch(settings.seed, "train", 0, settings.batch_size, settings.dtype)
 
 
 def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:

@@ -49,8 +49,12 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["train", "bptt", "--task", "digits-pixels", "--task-options", "train_size", "1e3"], ["whole number"]),
         (["train", "bptt", "--task", "digits-pixels", "--task-options", "train_size", "1001"], ["has 1,000 images"]),
         (
+            ["train", "fptt", "--task", "digits-pixels", "--task-options", "train_size", "5", "--batch-size", "20"],
+            ["a batch of 20 is larger than the 5 images that digits-pixels is trained on: use --batch-size 5 or less"],
+        ),
+        (
             ["train", "bptt", "--task", "mnist-pixels", "--data-dir", "nowhere"],
-            ["nowhere/mnist/train-images", "https:"],
+            ["nowhere/mnist/train-images", "data fetch mnist"],
         ),
         (
             ["train", "bptt", "--task", "cifar-pixels", "--data-dir", "nowhere"],
@@ -105,7 +109,7 @@ def test_damaged_images(tmp_path: Path) -> None:
     cases = [
         ("mnist", {images: one[:-1]}, "ends too early"),
         ("mnist", {images: struct.pack(">4I", 0x803, 1, 32, 32) + bytes(1024)}, "images of 32 x 32 pixels, not 28"),
-        ("mnist", {images: one, labels: eleven}, "holds the label 11"),
+        ("mnist", {images: one, labels: eleven}, "image 1 of 1 has the label 11, the largest possible is 9"),
         ("cifar", {batch: bytes(30_729_999)}, "it has 30,729,999 bytes, no whole number of images"),
         ("cifar", {batch: bytes(3_073)}, "its number of images is 1, not 10,000"),
         ("cifar", {batch: b"\xff" * 30_730_000}, "image 1 of 10,000 has the label 255"),

@@ -185,25 +185,34 @@ def test_lengths_are_drawn_as_stated(folder: Path) -> None:
     assert lengths.max() < 110
 
 
+def ends(task: Any, size: int, seed: int = 0, number: int = 0) -> list[int]:
+    """Where the windows of a pass end in each of so many streams."""
+    begin, count = task.batches_of(seed, number, size), task.batches("train", size, seed, number)
+    found: list[int] = np.cumsum([len(task.batch(seed, "train", begin + n, size).x) for n in range(count)]).tolist()
+    return found
+
+
 def test_lengths_follow_from_seed_and_epoch_alone(folder: Path) -> None:
     """Whatever was asked before; every pass and every seed has its own; fewer rows cut the same lengths off earlier."""
     task = variable(folder)
     first = [task.batch(1, "train", n, 2).x for n in range(200)]
-    text._ends.cache_clear()
-    text._firsts.cache_clear()
+    for other in range(2, 50):  # more than is kept
+        task.batch(other, "train", 0, 2)
     for n in (150, 3, 199, 0):
         np.testing.assert_array_equal(variable(folder).batch(1, "train", n, 2).x, first[n])
-    passes = [text._ends(seed, epoch, 20, 999).tolist() for seed in (1, 2) for epoch in (0, 1)]
-    assert len({tuple(ends) for ends in passes}) == 4
-    short = text._ends(1, 0, 20, 500)
-    np.testing.assert_array_equal(short[:-2], text._ends(1, 0, 20, 999)[: len(short) - 2])
+    passes = [tuple(ends(task, 2, seed, number)) for seed in (1, 2) for number in (0, 1)]
+    assert len(set(passes)) == 4
+    short = ends(task, 4, 1)  # in streams of half as many rows
+    assert short[:-2] == ends(task, 2, 1)[: len(short) - 2]
 
 
-def test_a_short_rest_falls_to_the_window_before(folder: Path) -> None:
-    for rows in range(5, 400):
-        ends = text._ends(0, 0, 20, rows)
-        assert ends[-1] == rows
-        assert np.diff(ends, prepend=0).min() >= 5
+@pytest.mark.parametrize("length", [5, 20])
+def test_a_short_rest_falls_to_the_window_before(length: int) -> None:
+    for rows in range(max(length, 9), 400):
+        task = make("sample-char", length, windows="variable", characters=rows + 1)
+        found = ends(task, 1)
+        assert found[-1] == rows
+        assert np.diff(found, prepend=0).min() >= 5
 
 
 def test_only_training_windows_vary(folder: Path) -> None:

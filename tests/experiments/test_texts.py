@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -348,44 +347,45 @@ def test_impossible_dynamic_evaluations_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def data(tmp_path: Path) -> Path:
     """A folder of data with a small text in the place of PTB."""
-    text._token_files.cache_clear()
-    yield write(tmp_path / "data", "the cat sat on the mat\n")
-    text._token_files.cache_clear()
+    return write(tmp_path / "data", "the cat sat on the mat\n")
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Path:
+    """Another one, whose text has as many words, in another order."""
+    return write(tmp_path / "changed", "the mat sat on the cat\n")
 
 
 def write(folder: Path, sentence: str) -> Path:
-    """The same sentence in all files; they were not read before."""
-    (folder / "ptb").mkdir(parents=True, exist_ok=True)
+    """The same sentence in all files."""
+    (folder / "ptb").mkdir(parents=True)
     for split in ("train", "valid", "test"):
         (folder / "ptb" / f"ptb.{split}.txt").write_text(20 * sentence)
-    text._token_files.cache_clear()
     return folder
 
 
 PTB: dict[str, Any] = {"task": "ptb-word", "length": 5, "task_options": {}, "batch_size": 4, "max_iterations": 10}
 
 
-def test_a_run_keeps_its_vocabulary(tmp_path: Path, data: Path) -> None:
+def test_a_run_keeps_its_vocabulary(tmp_path: Path, data: Path, changed: Path) -> None:
     done = train(tmp_path, data_dir=data, **PTB)
     config = json.loads((done.run / "config.json").read_text())
     assert config["vocabulary"] == text.PtbWord(data_dir=data).fingerprint
     assert evaluate(done.run)["error"] == pytest.approx(evaluate(done.run, length=3)["error"])
-    write(data, "the mat sat on the cat\n")  # as many words, in another order
     with pytest.raises(InputError, match="the vocabulary has changed since") as caught:
-        evaluate(done.run)
+        evaluate(done.run, data_dir=changed)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="the vocabulary has changed since"):
-        loop.extend(done.run, 20, loop.Quiet(), draw=False)
+        loop.extend(done.run, 20, loop.Quiet(), draw=False, data_dir=changed)
 
 
-def test_a_run_is_not_resumed_with_another_vocabulary(tmp_path: Path, data: Path) -> None:
+def test_a_run_is_not_resumed_with_another_vocabulary(tmp_path: Path, data: Path, changed: Path) -> None:
     cut = loop.train(settings_of(tmp_path, data_dir=data, **PTB), "bptt", None, loop.Quiet(), draw=False, until=5)
     before = {path: path.read_bytes() for path in cut.run.rglob("*") if path.is_file()}
-    write(data, "the mat sat on the cat\n")
     with pytest.raises(InputError, match="the vocabulary has changed since"):
-        loop.resume(cut.run, loop.Quiet(), draw=False)
+        loop.resume(cut.run, loop.Quiet(), draw=False, data_dir=changed)
     assert {path: path.read_bytes() for path in cut.run.rglob("*") if path.is_file() and path in before} == before
     elsewhere = write(tmp_path / "elsewhere", "the cat sat on the mat\n")
     assert loop.resume(cut.run, loop.Quiet(), draw=False, data_dir=elsewhere).status == "budget"

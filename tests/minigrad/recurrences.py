@@ -5,13 +5,19 @@ Legend: T time, B batch, D input size, H hidden units.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
+from numpy.testing import assert_array_equal
 
 from minigrad import kernels
 from minigrad.kernels import antisymmetric, gru, local, lstm, srn, target
@@ -207,3 +213,37 @@ def record_calls(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     for kernel in CASES:
         monkeypatch.setattr(import_module(f"minigrad.kernels.fused.{kernel}"), "prepare", prepare)
     return called
+
+
+DTYPES = ("float32", "float64")
+MANY = settings(max_examples=150, deadline=None, derandomize=True)
+
+every = pytest.mark.parametrize("name", RECURRENCES)
+both = pytest.mark.parametrize("twin", ["reference", "fused"])
+
+
+def assert_same_bits(found: Arrays, expected: Arrays) -> None:
+    assert list(found) == list(expected)
+    for label, array in expected.items():
+        assert_array_equal(found[label], array, err_msg=label, strict=True)
+
+
+BY_ROW = ("h", "s", "gates", "targets", "dE/dx", "dE/dh0", "dE/ds0")
+"""What is computed for every sequence by itself: [..., B, n]."""
+
+
+def of_rows(found: Arrays) -> Arrays:
+    return {label: array for label, array in found.items() if label in BY_ROW}
+
+
+def in_new_process(code: str, **environment: str) -> None:
+    root = Path(__file__).parent.parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,59 @@
+"""MNIST (LeCun, Cortes, Burges): four files of the idx format, images and labels of each half, gzipped or bare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets import idx, image_files
+from datasets.image_files import Images
+from minigrad.errors import InputError
+
+NAME = "mnist"
+"""By which the catalogue knows the files, and the folder that they lie in."""
+
+SIDE = 28
+"""Pixels of a row, and rows."""
+
+KINDS = {1: "labels", 3: "images"}
+"""What files of so many dimensions hold."""
+
+
+class Half(NamedTuple):
+    """The files of the training images, or of the test images."""
+
+    images: Path
+    labels: Path
+
+
+def find(folder: Path) -> tuple[Half, Half]:
+    """The files for training and those for testing in a folder of data.
+
+    Raises:
+        InputError: if one is missing.
+    """
+    train, test = (
+        Half(*(image_files.find(NAME, f"{half}-{KINDS[n]}-idx{n}-ubyte.gz", folder) for n in (3, 1)))
+        for half in ("train", "t10k")
+    )
+    return train, test
+
+
+def read(half: Half) -> Images:
+    """The images of two files.
+
+    Raises:
+        InputError: if a file cannot be read, is damaged, or does not hold 28x28 images or classes 0..9, as many.
+    """
+    images, labels = idx.read(half.images, KINDS, 3), idx.read(half.labels, KINDS, 1)
+    if images.shape[1:] != (SIDE, SIDE):
+        found = " x ".join(map(str, images.shape[1:]))
+        raise InputError(f"{half.images} holds images of {found} pixels, not 28 x 28: use files of MNIST's format")
+    if len(images) != len(labels):
+        raise InputError(
+            f"{half.images} holds {len(images):,} images and {half.labels} {len(labels):,} labels: use two that belong "
+            "together"
+        )
+    if not len(images):
+        raise InputError(f"{half.images} holds no images: use another file")
+    return Images(images.reshape(len(images), -1), image_files.classes(half.labels, labels))
