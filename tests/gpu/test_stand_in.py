@@ -12,10 +12,12 @@ from tests.gpu.harness import CASES, RUNS, Case
 
 
 @pytest.fixture(autouse=True)
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> harness.Strict:
     """array-api-strict in the place of CuPy."""
-    monkeypatch.setitem(devices.KINDS, "cuda", harness.Strict())
+    kind = harness.Strict()
+    monkeypatch.setitem(devices.KINDS, "cuda", kind)
     monkeypatch.setenv("MINIGRAD_KERNELS", "reference")
+    return kind
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -57,3 +59,12 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_dynamic_evaluation_agrees(tmp_path: Path) -> None:
     harness.dynamic_evaluation_agrees(tmp_path, 1e-9)
+
+
+def test_the_second_device_becomes_the_one_on_which_all_is_computed(stand_in: harness.Strict, tmp_path: Path) -> None:
+    run = harness.trained(RUNS[0], tmp_path / "there", device="cuda:1", until=4)
+    assert stand_in.used == [1]
+    harness.resumed(run)
+    assert stand_in.used == [1, 1]
+    harness.logs_agree(run, harness.trained(RUNS[0], tmp_path / "here", device="cpu"), 1e-9)
+    assert stand_in.used == [1, 1]
