@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+import algorithms
+from experiments import settings
 from minigrad import devices
 from tests.gpu import harness
 from tests.gpu.harness import CASES, RUNS, Case
@@ -18,6 +21,17 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> harness.Strict:
     monkeypatch.setitem(devices.KINDS, "cuda", kind)
     monkeypatch.setenv("MINIGRAD_KERNELS", "reference")
     return kind
+
+
+def test_nothing_is_left_out() -> None:
+    """A new method, cell, readout or optimiser needs a case."""
+    assert {case.method for case in CASES} == {case.method for case in RUNS} | {"tptthx"} == set(algorithms.names())
+    for option in ("cell", "readout", "activation"):
+        known = get_args(settings.type_hints(settings.Settings)[option])
+        usual = getattr(settings.Settings(), option)
+        assert {case.settings.get(option, usual) for case in CASES} == set(known), option
+    optimizers = get_args(settings.type_hints(algorithms.method("bptt").config)["optimizer"])
+    assert {case.config.get("optimizer", "sgd") for case in CASES if case.method == "bptt"} == set(optimizers)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

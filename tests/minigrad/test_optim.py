@@ -509,6 +509,8 @@ def test_averaging_starts_when_validation_stops_improving() -> None:
         state = optim.nt_asgd_validated(state, params, loss)
         assert optim.nt_asgd_weights(state, params) is params
     state = optim.nt_asgd_validated(state, params, 6.0)
+    again = optim.nt_asgd_validated(state | {"asgd_losses": np.array([1.0, 2.0])}, params, 3.0)
+    assert again["asgd_losses"] == [1.0, 2.0, 3.0]  # as older checkpoints hold them
     assert state["asgd_losses"] == [1, 2, 3, 4, 5, 6]
     assert optim.nt_asgd_weights(state, params)["p"] is params["p"]
 
