@@ -51,7 +51,7 @@ from algorithms.protocol import (
     without,
 )
 from minigrad import ops, optim
-from minigrad.backend import Array, Params, get_xp, numbers
+from minigrad.backend import Array, Params, get_xp, numbers, sign
 from minigrad.cells import SRN
 from minigrad.errors import InputError
 from minigrad.tape import Tape, Tensor
@@ -363,7 +363,7 @@ def to_z(config: Config, h: Array) -> Array:
         return h
     xp = get_xp(h)
     inside = xp.abs(h) < 1
-    return xp.where(inside, xp.atanh(xp.where(inside, h, xp.zeros_like(h))), LARGEST_Z * xp.sign(h))
+    return xp.where(inside, xp.atanh(xp.where(inside, h, xp.zeros_like(h))), LARGEST_Z * sign(h))
 
 
 def to_h(config: Config, z: Array | Tensor) -> Any:

@@ -105,7 +105,7 @@ def statistics(config: Config, model: Model, params: Params, batches: Iterable[B
 
 def _at_most(d: Array, lam: float) -> Array:
     """min(d, 1 / lambda)."""
-    return get_xp(d).clip(d, None, 1 / lam) if lam > 0 else d
+    return get_xp(d).minimum(d, 1 / lam) if lam > 0 else d
 
 
 def dynamic(

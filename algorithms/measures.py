@@ -25,9 +25,11 @@ def spectral_radius(W: Array) -> float:
 
 def not_finite(arrays: Params) -> str:
     """The first name of an array that is not finite, or an empty string; from a device one transfer tells of all."""
-    xp = get_xp(*arrays.values())
-    if xp is not np:
-        finite = iter(numbers([xp.all(xp.isfinite(array)) for array in arrays.values()]))
-    else:
-        finite = (updates.finite(a, updates.choose(a)) if np.ndim(a) else math.isfinite(a) for a in arrays.values())
+    xp = get_xp(next(iter(arrays.values())))
+    if xp is np:
+        for name, array in arrays.items():
+            if not (updates.finite(array, updates.choose(array)) if array.ndim else math.isfinite(array)):
+                return name
+        return ""
+    finite = numbers([xp.all(xp.isfinite(array)) for array in arrays.values()])
     return next((name for name, well in zip(arrays, finite, strict=True) if not well), "")

@@ -152,6 +152,15 @@ def scatter_add(shape: tuple[int, ...], ids: Array, values: Array) -> Array:
     return xp.reshape(hot @ xp.reshape(values, (values.shape[0], prod(shape[1:]))), shape)
 
 
+def sign(x: Array) -> Array:
+    """-1, 0 or 1 for each number, NaN for NaN; array-api-compat's looks, on a GPU, for the NaNs."""
+    xp = get_xp(x)
+    if xp is np:
+        return np.sign(x)
+    one = xp.ones_like(x)
+    return xp.where(x > 0, one, xp.where(x < 0, -one, x))
+
+
 def einsum(subscripts: str, *arrays: Array) -> Array:
     """Explicit Einstein summation, `ij,jk->ik`; an index may not repeat within one operand."""
     xp = get_xp(*arrays)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from minigrad.backend import Array, get_xp
+from minigrad.backend import Array, get_xp, sign
 from minigrad.kernels import activations
 from minigrad.tape import Forward, operation
 
@@ -173,13 +173,14 @@ def abs(x: Array, /) -> Forward:
 
 @abs.vjp
 def _(g: Array, needs: Sequence[bool], x: Array) -> Sequence[Any]:
-    return (g * get_xp(x).sign(x),)
+    return (g * sign(x),)
 
 
 @operation
 def clip(x: Array, /, low: float, high: float) -> Forward:
     """x cut to [low, high]; the gradient is 1 inside and on the border, 0 outside."""
-    return get_xp(x).clip(x, low, high), (x, low, high)
+    xp = get_xp(x)
+    return xp.minimum(xp.maximum(x, low), high), (x, low, high)
 
 
 @clip.vjp

@@ -128,6 +128,12 @@ def test_frozen_arrays_are_read_only() -> None:
 # --- what the libraries spell differently ---
 
 
+def test_signs_in_every_library() -> None:
+    x = np.array([-2.0, -0.0, 0.0, 1e-300, np.inf, -np.inf, np.nan])
+    assert_array_equal(backend.sign(x), [-1, 0, 0, 1, 1, -1, np.nan])
+    assert_array_equal(loose(backend.sign(strict(x))), np.sign(x), strict=True)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     ids=st.lists(st.integers(0, 3), max_size=8),

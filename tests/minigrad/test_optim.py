@@ -405,6 +405,18 @@ def test_clipping_keeps_directions_and_bounds_the_norm(rule: str, seed: int, siz
     assert optim.global_norm(out) <= threshold * (1 + 1e-12) or factor == 1.0
 
 
+@pytest.mark.parametrize("rule", ["tprnn", "pytorch"])
+@pytest.mark.parametrize("threshold", [1e-9, 0.5, 3.0])
+@pytest.mark.parametrize("size", [0.0, 1e-12, 1e-7, 0.1, 0.5, 3.0, 1e30, np.inf, np.nan])
+def test_clipping_on_a_device_looks_at_nothing_and_comes_to_the_same(rule: Any, threshold: float, size: float) -> None:
+    g = {"a": np.array([size, 0.0], "float32"), "b": np.zeros((1, 2), "float32")}
+    there = {name: array_api_strict.asarray(array, device=STRICT_DEVICE) for name, array in g.items()}
+    found = clipped(there, threshold, rule)
+    for name, array in clipped(g, threshold, rule).items():
+        assert found[name].dtype == array_api_strict.float32
+        np.testing.assert_array_equal(np.array(found[name]._array), array)
+
+
 def test_the_two_clipping_rules_differ_near_the_threshold() -> None:
     g = {"a": np.array([1.0])}
     assert clipped(g, 1.0)["a"][0] == 1.0
@@ -497,6 +509,8 @@ def test_averaging_starts_when_validation_stops_improving() -> None:
         state = optim.nt_asgd_validated(state, params, loss)
         assert optim.nt_asgd_weights(state, params) is params
     state = optim.nt_asgd_validated(state, params, 6.0)
+    again = optim.nt_asgd_validated(state | {"asgd_losses": np.array([1.0, 2.0])}, params, 3.0)
+    assert again["asgd_losses"] == [1.0, 2.0, 3.0]  # as older checkpoints hold them
     assert state["asgd_losses"] == [1, 2, 3, 4, 5, 6]
     assert optim.nt_asgd_weights(state, params)["p"] is params["p"]
 
