@@ -72,13 +72,11 @@ CELLS: dict[str, Cell] = {
 class Device:
     """What the layout needs to know of a GPU."""
 
-    capability: tuple[int, int]
-    """Compute capability; clusters exist from (9, 0) on."""
     multiprocessors: int
     shared: int
     """Bytes of shared memory that a block may ask for."""
-    threads: int = 512
-    """The most threads of a block."""
+    clusters: tuple[int, ...]
+    """Sizes of the clusters that it offers, ascending: CLUSTERS, or (1,) before compute capability 9.0."""
     weights: int = 64
     """The most weights that a thread keeps."""
 
@@ -124,8 +122,8 @@ def why_not(cell: Cell, H: int, device: Device) -> str:
     """Why a recurrence of H units cannot keep its weights in registers; empty if it can."""
     if _cluster(cell, H, device):
         return ""
-    weights, most = cell.sums * cell.values * H * H, _clusters(device)[-1]
-    room = most * device.threads * min(cell.weights, device.weights)
+    weights, most = cell.sums * cell.values * H * H, device.clusters[-1]
+    room = most * THREADS[-1] * min(cell.weights, device.weights)
     return f"{cell.name} of {H} units has {weights:,} recurrent weights, and {most} multiprocessors keep {room:,}"
 
 
@@ -173,14 +171,10 @@ def step_cycles(cell: Cell, H: int, B: int, R: int, device: Device) -> float:
     return tiles * found.rows * cell.lanes * cell.sums * cell.values * H * H / found.cluster / 128
 
 
-def _clusters(device: Device) -> tuple[int, ...]:
-    return CLUSTERS if device.capability >= (9, 0) else CLUSTERS[:1]
-
-
 @functools.cache
 def _cluster(cell: Cell, H: int, device: Device) -> int:
     """The least number of blocks whose registers take all weights; 0 if there is none."""
-    return next((C for C in _clusters(device) if _split(cell, H, C, device)), 0)
+    return next((C for C in device.clusters if _split(cell, H, C, device)), 0)
 
 
 @functools.cache
@@ -191,7 +185,7 @@ def _split(cell: Cell, H: int, cluster: int, device: Device) -> _Split | None:
     for threads in THREADS:
         for columns in (1, 2, 3, 4):
             groups = _ceil(units * cell.sums, columns)
-            if threads > device.threads or groups > threads:
+            if groups > threads:
                 continue
             inner = 4 * _ceil(_ceil(width, threads // groups), 4)
             if inner * columns > min(cell.weights, device.weights):

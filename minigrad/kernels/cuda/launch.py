@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minigrad.backend import Array
-from minigrad.kernels.cuda.geometry import Cell, Device, Plan
+from minigrad.kernels.cuda.geometry import CLUSTERS, Cell, Device, Plan
 
 SOURCES = Path(__file__).with_name("sources")
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "linear")
@@ -157,7 +157,8 @@ def _device(number: int) -> Device:
     import cupy
 
     found = cupy.cuda.runtime.getDeviceProperties(number)
-    return Device((found["major"], found["minor"]), found["multiProcessorCount"], found["sharedMemPerBlockOptin"])
+    clusters = CLUSTERS if (found["major"], found["minor"]) >= (9, 0) else CLUSTERS[:1]
+    return Device(found["multiProcessorCount"], found["sharedMemPerBlockOptin"], clusters)
 
 
 @functools.lru_cache(maxsize=512)

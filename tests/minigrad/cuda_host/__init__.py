@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 
 from minigrad.kernels.cuda import launch
-from minigrad.kernels.cuda.geometry import Device
+from minigrad.kernels.cuda.geometry import CLUSTERS, Device
 from minigrad.kernels.cuda.launch import Program, packed
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
 OPTIONS = ("-O1", "-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w")
-HOPPER = Device(capability=(9, 0), multiprocessors=132, shared=227 * 1024)
+HOPPER = Device(multiprocessors=132, shared=227 * 1024, clusters=CLUSTERS)
 """What an H200 says of itself."""
 
 
@@ -64,11 +64,18 @@ class Host:
             else:
                 held.append(ctypes.c_float(float(argument)))
         addresses = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
-        wrong = _fibers().host_launch(
-            _compiled(program).run, addresses, *grid, program.cluster, program.threads, program.shared, self.order
-        )
+        run = _compiled(program).run
+        wrong = launched(run, addresses, grid, program.cluster, program.threads, program.shared, self.order)
         if wrong:
-            raise RuntimeError(f"{program.source}: {wrong.decode()}")
+            raise RuntimeError(f"{program.source}: {wrong}")
+
+
+def launched(
+    run: Any, addresses: Any, grid: tuple[int, int, int], cluster: int, threads: int, shared: int, order: int
+) -> str:
+    """Launch a kernel by its `run`; what went wrong, or nothing."""
+    wrong = _fibers().host_launch(run, addresses, *grid, cluster, threads, shared, order)
+    return wrong.decode() if wrong else ""
 
 
 def compiled(text: str, defines: Sequence[str] = ()) -> ctypes.CDLL:
