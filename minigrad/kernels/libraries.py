@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from minigrad.backend import Array, get_xp
 CUDA = frozenset({"srn", "lstm", "gru", "antisymmetric", "target"})
 """The kernels that CUDA has; the others run as plain array code on CuPy, whatever is asked for."""
 
-FUSED_DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
+FUSED_DTYPES: dict[Any, str] = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 """The number types of Numba's kernels, and their names, which NumPy puts together anew each time it is asked."""
 
 
@@ -42,9 +43,11 @@ def why_not_fused(arrays: Sequence[Array], kernel: str = "") -> str:
     if is_cupy(xp):
         if kernel not in CUDA:
             return f"fused kernels for arrays of cupy are {', '.join(sorted(CUDA))}"
-        allowed, wanted = {np.dtype(np.float32)}, "arrays of cupy of dtype float32"
+        allowed: set[Any] = {np.dtype(np.float32)}
+        wanted = "arrays of cupy of dtype float32"
     elif xp is np:
-        allowed, wanted = set(FUSED_DTYPES), "arrays of one dtype, float32 or float64"
+        allowed = set(FUSED_DTYPES)
+        wanted = "arrays of one dtype, float32 or float64"
     else:
         return f"fused kernels take arrays of numpy or cupy, not of {xp.__name__}"
     dtypes = {np.dtype(type(a)) if isinstance(a, bool | int | float | complex) else a.dtype for a in arrays}

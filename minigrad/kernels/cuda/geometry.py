@@ -42,8 +42,6 @@ class Cell:
     """Floats that a unit keeps for all rows: biases."""
     lanes: int = 1
     """States of a row."""
-    weights: int = 64
-    """The most weights that a thread keeps; 64 of 128 registers leave most formulas enough room."""
 
     @property
     def name(self) -> str:
@@ -58,7 +56,7 @@ CELLS: dict[str, Cell] = {
         Cell("srn", "backward", 1, 1),
         Cell("lstm", "forward", 4, 1, 4),
         Cell("lstm", "backward", 1, 4),
-        Cell("gru", "forward", 3, 1, 6, weights=48),
+        Cell("gru", "forward", 3, 1, 6),
         Cell("gru", "backward", 1, 3),
         Cell("antisymmetric", "forward", 1, 1, 2),
         Cell("antisymmetric", "backward", 1, 1),
@@ -78,7 +76,7 @@ class Device:
     clusters: tuple[int, ...]
     """Sizes of the clusters that it offers, ascending: CLUSTERS, or (1,) before compute capability 9.0."""
     weights: int = 64
-    """The most weights that a thread keeps."""
+    """The most weights that a thread keeps; 64 of 128 registers leave the rest enough room."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def why_not(cell: Cell, H: int, device: Device) -> str:
     if _cluster(cell, H, device):
         return ""
     weights, most = cell.sums * cell.values * H * H, device.clusters[-1]
-    room = most * THREADS[-1] * min(cell.weights, device.weights)
+    room = most * THREADS[-1] * device.weights
     return f"{cell.name} of {H} units has {weights:,} recurrent weights, and {most} multiprocessors keep {room:,}"
 
 
@@ -188,7 +186,7 @@ def _split(cell: Cell, H: int, cluster: int, device: Device) -> _Split | None:
             if groups > threads:
                 continue
             inner = 4 * _ceil(_ceil(width, threads // groups), 4)
-            if inner * columns > min(cell.weights, device.weights):
+            if inner * columns > device.weights:
                 continue
             splits, warps, pitch = _ceil(width, inner), threads // 32, 4 * _ceil(groups * columns, 4)
             chunk = inner if inner // 4 % 2 else inner + 4

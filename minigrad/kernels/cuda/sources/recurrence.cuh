@@ -222,28 +222,28 @@ INLINE void recur(const Cell& cell, const float* W, int steps, int T, int B) {
 
     float weights[INNER][COLUMNS];
 #pragma unroll
-    for (int i = 0; i < INNER; ++i)
+    for (int column = 0; column < COLUMNS; ++column) {
+        const int n = group * COLUMNS + column, at = least + n / Cell::SUMS, k = split * INNER;
+        const bool ours = split < L::SPLITS && n < L::UNITS * Cell::SUMS && at < HIDDEN;
+        constexpr int LENGTH = Cell::SUMS * HIDDEN;
+        const float* first = W + static_cast<long long>(run) * L::WIDTH * LENGTH +
+                             (Cell::TRANSPOSED ? at * L::WIDTH + k : k * LENGTH + n % Cell::SUMS * HIDDEN + at);
 #pragma unroll
-        for (int column = 0; column < COLUMNS; ++column) {
-            int k = split * INNER + i, n = group * COLUMNS + column, unit = least + n / Cell::SUMS;
-            long long first = static_cast<long long>(run) * L::WIDTH * (Cell::SUMS * HIDDEN);
-            long long place = Cell::TRANSPOSED ? static_cast<long long>(unit) * L::WIDTH + k
-                                               : static_cast<long long>(k) * (Cell::SUMS * HIDDEN) +
-                                                     n % Cell::SUMS * HIDDEN + unit;
-            bool inside = split < L::SPLITS && k < L::WIDTH && n / Cell::SUMS < L::UNITS && unit < HIDDEN;
-            weights[i][column] = inside ? W[first + place] : 0.0f;
-        }
+        for (int i = 0; i < INNER; ++i)
+            weights[i][column] = ours && k + i < L::WIDTH ? first[Cell::TRANSPOSED ? i : i * LENGTH] : 0.0f;
+    }
 
     // What this thread has: one unit of one row, or none. That of a row behind the batch holds zeros.
     const int row = thread / L::UNITS, unit = thread % L::UNITS;
     const Place place{run, static_cast<int>(blockIdx.y) * ROWS + row, least + unit, T, B, HIDDEN};
-    const bool there = row < ROWS && place.unit < HIDDEN, inside = there && place.row < B;
+    const bool there = row < ROWS && (HIDDEN % CLUSTER == 0 || place.unit < HIDDEN), inside = there && place.row < B;
     typename Cell::Carry carry = {};
     typename Cell::Input ahead = {};
 
     // Numbers between and behind those of the state meet weights of zero: they must not be NaN.
     for (int i = thread; i < 2 * L::TALL * L::LINE; i += THREADS) states[i] = 0.0f;
-    if (row == 0 && there) constants[unit] = cell.constant(place);
+    for (int n = thread; n < L::UNITS; n += THREADS)
+        if (least + n < HIDDEN) constants[n] = cell.constant(Place{run, 0, least + n, T, B, HIDDEN});
     cluster_arrive();
     cluster_wait();  // all blocks run, and their zeros are written, before others write there
     if (inside) {
