@@ -1,10 +1,11 @@
 """Recurrences as single functions on whole sequences, each in twins that compute the same.
 
     reference   plain array code: any library, any device, complex numbers too
-    fused       compiled vector kernels: NumPy arrays, float32 or float64
+    fused       compiled kernels: for NumPy arrays of float32 or float64 by Numba; for CuPy arrays of float32, and the
+                recurrences alone, by CUDA
 
-A file per recurrence holds its equations, the reference and the call of the fused twin; `fused/` holds the kernels.
-Numba is imported by the first call of a fused twin, not by importing this package.
+A file per recurrence holds its equations, the reference and the calls of the fused twins; `fused/` holds Numba's
+kernels, `cuda/` those of CUDA. Numba is imported by the first call of a fused twin, not by importing this package.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Literal, TypeAlias
 from minigrad.backend import Array
 from minigrad.errors import InputError
 from minigrad.kernels.cache import is_prepared, prepare
+from minigrad.kernels.libraries import FUSED_DTYPES, never_fused, on_cupy, why_not_fused
 from minigrad.kernels.selection import faster
-from minigrad.kernels.shapes import FUSED_DTYPES, why_not_fused
 
 __all__ = ["Twin", "choose", "is_prepared", "prepare", "twins"]
 
@@ -29,7 +30,8 @@ def choose(*arrays: Array, kernel: str = "", size: tuple[int, int] | None = None
     """The twin that suits these arrays, or the one that the environment variable MINIGRAD_KERNELS forces.
 
     `auto`, the default, takes `fused` for NumPy arrays of one dtype, float32 or float64, and else `reference`; of a
-    recurrence whose size is given, the twin that was measured to be faster at the nearest size.
+    recurrence whose size is given, the twin that was measured to be faster at the nearest size. For CuPy arrays of
+    float32 it takes `fused` where CUDA has the kernel; where it has not, the twin is `reference` under every setting.
 
     Args:
         arrays: what the kernel will be called with.
@@ -51,12 +53,18 @@ def twins(kernels: Iterable[str], size: tuple[int, int] | None, *arrays: Array) 
         raise InputError(f"MINIGRAD_KERNELS={wish!r} is unknown: use reference, fused or auto")
     if wish == "reference":
         return dict.fromkeys(kernels, "reference")
-    obstacle = why_not_fused(arrays)
+    return {kernel: _twin(kernel, wish, size, arrays) for kernel in kernels}
+
+
+def _twin(kernel: str, wish: str, size: tuple[int, int] | None, arrays: tuple[Array, ...]) -> Twin:
+    """Where the wish is fused or auto."""
+    if never_fused(kernel, *arrays):
+        return "reference"
+    obstacle = why_not_fused(arrays, kernel)
     if obstacle and wish == "fused":
         raise InputError(f"MINIGRAD_KERNELS=fused is not possible here: {obstacle}; use reference or auto")
     if obstacle:
-        return dict.fromkeys(kernels, "reference")
-    if wish == "fused" or size is None or not min(size):
-        return dict.fromkeys(kernels, "fused")
-    dtype = FUSED_DTYPES[arrays[0].dtype]
-    return {kernel: faster(kernel, dtype, *size) for kernel in kernels}
+        return "reference"
+    if wish == "fused" or size is None or not min(size) or on_cupy(*arrays):
+        return "fused"
+    return faster(kernel, FUSED_DTYPES[arrays[0].dtype], *size)

@@ -21,6 +21,7 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import flushed, sigmoid, sigmoid_derivative, tanh, tanh_derivative
+from minigrad.kernels.libraries import on_cupy
 from minigrad.kernels.plain import at_every_step, before, row_sum, rows_times, stacked, weight_gradient
 from minigrad.kernels.shapes import check, of_states
 
@@ -58,6 +59,10 @@ def forward(
     )
     A = _antisymmetric(W_hh, gamma)
     if twin == "fused" and x.size and h0.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import antisymmetric as cuda
+
+            return cuda.forward(x, h0, W_xh, A, b_h, epsilon)
         from minigrad.kernels.fused import antisymmetric as fused
 
         return fused.forward(x, h0, W_xh, A, b_h, epsilon)
@@ -120,6 +125,10 @@ def backward(
     )
     A, xp = _antisymmetric(W_hh, gamma), get_xp(g)
     if twin == "fused" and x.size and h0.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import antisymmetric as cuda
+
+            return cuda.backward(g, x, h, h0, gates, W_xh, A, epsilon, needs)
         from minigrad.kernels.fused import antisymmetric as fused
 
         D = x.shape[2]

@@ -21,6 +21,7 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import flushed, sigmoid, sigmoid_derivative, tanh, tanh_derivative
+from minigrad.kernels.libraries import on_cupy
 from minigrad.kernels.plain import at_every_step, before, row_sum, rows_times, stacked, weight_gradient
 from minigrad.kernels.shapes import check, of_states
 
@@ -55,6 +56,10 @@ def forward(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_xh: Array, b_hh: Ar
         b_hh=(b_hh, "3H"),
     )
     if twin == "fused" and x.size and h0.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import gru as cuda
+
+            return cuda.forward(x, h0, W_xh, W_hh, b_xh, b_hh)
         from minigrad.kernels.fused import gru as fused
 
         return fused.forward(x, h0, W_xh, W_hh, b_xh, b_hh)
@@ -114,6 +119,10 @@ def backward(
         W_hh=(W_hh, "H3H"),
     )
     if twin == "fused" and x.size and h0.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import gru as cuda
+
+            return cuda.backward(g, x, h, h0, gates, W_xh, W_hh, needs)
         from minigrad.kernels.fused import gru as fused
 
         D = x.shape[2]

@@ -23,6 +23,7 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import flushed, sigmoid, sigmoid_derivative, tanh, tanh_derivative
+from minigrad.kernels.libraries import on_cupy
 from minigrad.kernels.plain import at_every_step, before, row_sum, rows_times, stacked, weight_gradient
 from minigrad.kernels.shapes import check, of_states
 
@@ -55,6 +56,10 @@ def forward(x: Array, s0: Array, W_xh: Array, W_hh: Array, b_h: Array, twin: Twi
         b_h=(b_h, "4H"),
     )
     if twin == "fused" and x.size and s0.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import lstm as cuda
+
+            return cuda.forward(x, s0, W_xh, W_hh, b_h)
         from minigrad.kernels.fused import lstm as fused
 
         return fused.forward(x, s0, W_xh, W_hh, b_h)
@@ -115,6 +120,10 @@ def backward(
         W_hh=(W_hh, "H4H"),
     )
     if twin == "fused" and x.size and s0.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import lstm as cuda
+
+            return cuda.backward(g, x, s, s0, gates, W_xh, W_hh, needs)
         from minigrad.kernels.fused import lstm as fused
 
         D = x.shape[2]

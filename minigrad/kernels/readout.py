@@ -24,7 +24,7 @@ from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels import Twin
 from minigrad.kernels.ids import check_ids
-from minigrad.kernels.shapes import why_not_fused
+from minigrad.kernels.libraries import why_not_fused
 
 Kept = tuple[Array | None, Array | None]
 """q [N, V] and c [N]."""

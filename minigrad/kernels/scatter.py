@@ -14,7 +14,7 @@ from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels import Twin
 from minigrad.kernels.ids import check_ids
-from minigrad.kernels.shapes import why_not_fused
+from minigrad.kernels.libraries import why_not_fused
 
 
 def scatter_add(shape: tuple[int, ...], ids: Array, values: Array, twin: Twin) -> Array:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
-import numpy as np
-
-from minigrad.backend import Array, get_xp
+from minigrad.backend import Array
 from minigrad.errors import InputError
 from minigrad.kernels.activations import ACTIVATIONS
-
-FUSED_DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
-"""The number types that fused kernels take, and their names (which NumPy puts together anew each time it is asked)."""
+from minigrad.kernels.libraries import why_not_fused
 
 
 def check(name: str, twin: str, activation: str = "linear", **arrays: tuple[Array, str]) -> None:
     """Raise unless the arrays fit together.
 
     Args:
-        name: of the recurrence, for messages.
-        twin: `reference` or `fused`; the fused twin takes NumPy arrays of one dtype, float32 or float64.
+        name: of the recurrence and its pass, such as `srn.forward`.
+        twin: `reference` or `fused`; what arrays the fused twin takes says `minigrad.kernels.libraries`.
         activation: must be a name in ACTIVATIONS.
         arrays: name = (array, its axes as letters); one letter stands for one size throughout, a digit before a letter
             for a multiple of its size.
@@ -29,7 +24,8 @@ def check(name: str, twin: str, activation: str = "linear", **arrays: tuple[Arra
         InputError: that names the recurrence, the array and the shapes.
         TypeError: if the arrays belong to different libraries or devices.
     """
-    obstacle = why_not_fused([array for array, _ in arrays.values()])  # libraries and devices do not mix either
+    # libraries and devices do not mix either
+    obstacle = why_not_fused([array for array, _ in arrays.values()], name.partition(".")[0])
     sizes: dict[str, int] = {}
     for label, (array, letters) in arrays.items():
         axes = _axes(letters)
@@ -69,15 +65,3 @@ def _axes(letters: str) -> list[tuple[int, str]]:
 def _expected(multiple: int, letter: str, sizes: dict[str, int]) -> str:
     name = letter if multiple == 1 else f"{multiple}{letter}"
     return f"{name}={multiple * sizes[letter]}" if letter in sizes else name
-
-
-def why_not_fused(arrays: Sequence[Array]) -> str:
-    """Why there is no fused twin for these arrays; empty if there is one."""
-    xp = get_xp(*arrays)
-    if xp is not np:
-        return f"fused kernels take arrays of numpy, not of {xp.__name__}"
-    dtypes = {np.dtype(type(a)) if isinstance(a, bool | int | float | complex) else a.dtype for a in arrays}
-    if len(dtypes) == 1 and dtypes <= FUSED_DTYPES.keys():
-        return ""
-    names = " and ".join(sorted(map(str, dtypes))) or "no array"
-    return f"fused kernels take arrays of one dtype, float32 or float64, not {names}"

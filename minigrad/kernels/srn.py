@@ -18,6 +18,7 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import ACTIVATIONS, DERIVATIVES, flushed
+from minigrad.kernels.libraries import on_cupy
 from minigrad.kernels.plain import at_every_step, before, row_sum, rows_times, stacked, weight_gradient
 from minigrad.kernels.shapes import check, of_states
 
@@ -57,6 +58,10 @@ def forward(x: Array, h0: Array, W_xh: Array, W_hh: Array, b_h: Array, activatio
         b_h=(b_h, "H"),
     )
     if twin == "fused" and x.size and h0.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import srn as cuda
+
+            return cuda.forward(x, h0, W_xh, W_hh, b_h, activation)
         from minigrad.kernels.fused import srn as fused
 
         return fused.forward(x, h0, W_xh, W_hh, b_h, activation)
@@ -111,6 +116,10 @@ def backward(
         W_hh=(W_hh, "HH"),
     )
     if twin == "fused" and x.size and h0.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import srn as cuda
+
+            return cuda.backward(g, x, h, h0, W_xh, W_hh, activation, needs)
         from minigrad.kernels.fused import srn as fused
 
         D = x.shape[2]

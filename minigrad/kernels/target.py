@@ -15,6 +15,7 @@ from __future__ import annotations
 from minigrad.backend import Array, get_xp
 from minigrad.kernels import Twin
 from minigrad.kernels.activations import ACTIVATIONS
+from minigrad.kernels.libraries import on_cupy
 from minigrad.kernels.plain import rows_times
 from minigrad.kernels.shapes import check
 
@@ -53,6 +54,10 @@ def targets(
         c_h=(c_h, "H"),
     )
     if twin == "fused" and x.size and h.size:
+        if on_cupy(x):
+            from minigrad.kernels.cuda import target as cuda
+
+            return cuda.targets(x, h, target_T, W_xh, V_hh, c_h, activation)
         from minigrad.kernels.fused import target as fused
 
         return fused.targets(x, h, target_T, W_xh, V_hh, c_h, activation)

@@ -29,7 +29,7 @@ from minigrad import kernels
 from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels import Twin
-from minigrad.kernels.shapes import why_not_fused
+from minigrad.kernels.libraries import why_not_fused
 
 Formula: TypeAlias = Callable[..., tuple[Any, ...]]
 """formula(xp, g, *state, *numbers) -> (u, *new state), on arrays or lanes; xp holds the function sqrt."""

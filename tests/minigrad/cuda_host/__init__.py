@@ -1,0 +1,134 @@
+"""A stand-in for a GPU: the CUDA kernels compiled by the host's C++ compiler, their threads run as fibers.
+
+cluster.cuh    what takes the place of the kernels' file of this name
+fibers.cpp     the threads of a cluster, their barriers and shared memory
+
+It runs what the kernels compute and how their threads wait for each other, on NumPy arrays; not what a GPU's compiler
+makes of them, nor how fast that is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad.kernels.cuda import launch
+from minigrad.kernels.cuda.geometry import CLUSTERS, Device
+from minigrad.kernels.cuda.launch import Program, packed
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("g++")
+OPTIONS = ("-O1", "-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w")
+HOPPER = Device(multiprocessors=132, shared=227 * 1024, clusters=CLUSTERS)
+"""What an H200 says of itself."""
+AROUND = np.full(1024, np.nan, "float32")
+"""What lies before and behind an array while a program runs."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """The stand-in, with the abilities of some GPU."""
+
+    device: Device = HOPPER
+    order: int = 0
+    """In which threads take turns; see `fibers.cpp`."""
+
+    def on(self, array: Any) -> AbstractContextManager[Any]:
+        """There is one device."""
+        return contextlib.nullcontext()
+
+    def launch(self, program: Program, grid: tuple[int, int, int], arguments: Sequence[Any]) -> None:
+        """Run a program to its end.
+
+        Raises:
+            RuntimeError: if its threads do what they must not.
+        """
+        assert grid[0] % program.cluster == 0, grid
+        held: list[Any] = []
+        guarded: list[tuple[Any, Any]] = []
+        for argument in packed(arguments):
+            if isinstance(argument, np.ndarray):
+                guarded.append((argument, np.concatenate((AROUND, argument.ravel(), AROUND))))
+                held.append(ctypes.c_void_p(guarded[-1][1].ctypes.data + AROUND.nbytes))
+            elif isinstance(argument, np.int32):
+                held.append(ctypes.c_int32(int(argument)))
+            else:
+                held.append(ctypes.c_float(float(argument)))
+        addresses = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
+        run = _compiled(program).run
+        wrong = launched(run, addresses, grid, program.cluster, program.threads, program.shared, self.order)
+        if wrong:
+            raise RuntimeError(f"{program.source}: {wrong}")
+        for number, (array, copy) in enumerate(guarded):
+            for margin in (copy[: AROUND.size], copy[-AROUND.size :]):
+                if (margin.view("uint32") != AROUND.view("uint32")).any():
+                    raise RuntimeError(f"{program.source}: a write outside of array {number}, {array.shape}")
+            array[...] = copy[AROUND.size : -AROUND.size].reshape(array.shape)
+
+
+def launched(
+    run: Any, addresses: Any, grid: tuple[int, int, int], cluster: int, threads: int, shared: int, order: int
+) -> str:
+    """Launch a kernel by its `run`; what went wrong, or nothing."""
+    wrong = _fibers().host_launch(run, addresses, *grid, cluster, threads, shared, order)
+    return wrong.decode() if wrong else ""
+
+
+def compiled(text: str, defines: Sequence[str] = ()) -> ctypes.CDLL:
+    """A library of a kernel `recurrence`, whose `run` takes the addresses of the kernel's arguments."""
+    _fibers()  # whose names the library needs
+    entry = 'extern "C" void run(void** arguments) { call(recurrence, arguments); }\n'
+    return ctypes.CDLL(str(_built(text + entry, *defines)))
+
+
+@functools.cache
+def _compiled(program: Program) -> ctypes.CDLL:
+    stand_in = {"cluster.cuh": (HERE / "cluster.cuh").read_text()}
+    return compiled(launch.text(program.source, stand_in), program.defines)
+
+
+@functools.cache
+def _fibers() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(_built((HERE / "fibers.cpp").read_text())), mode=ctypes.RTLD_GLOBAL)
+    library.host_launch.restype = ctypes.c_char_p
+    return library
+
+
+@functools.cache
+def _built(text: str, *options: str) -> Path:
+    """A shared library of some C++."""
+    folder = Path(_folder().name)
+    source = folder / f"{hashlib.sha256(repr((text, options)).encode()).hexdigest()[:20]}.cpp"
+    source.write_text(text)
+    library = source.with_suffix(".so")
+    command = [str(COMPILER), *OPTIONS, *_native(), *options, "-shared", "-o", str(library), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    return library
+
+
+@functools.cache
+def _native() -> tuple[str, ...]:
+    """Options for this machine's multiply-add; without one it is a slow function."""
+    command = [str(COMPILER), "-march=native", "-fsyntax-only", "-x", "c++", os.devnull]
+    return ("-march=native",) if subprocess.run(command, capture_output=True, check=False).returncode == 0 else ()
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Of this process, gone with it."""
+    return tempfile.TemporaryDirectory(prefix="minigrad-cuda-host-", ignore_cleanup_errors=True)
