@@ -89,8 +89,8 @@ class Population:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all runs."""
-        return int(self.data.nbytes)
+        """Bytes of one run's array."""
+        return int(self.data.nbytes) // self.data.shape[0]
 
     @property
     def T(self) -> Population:

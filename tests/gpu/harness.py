@@ -11,6 +11,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +21,10 @@ import pytest
 import algorithms
 import cli
 from algorithms.dynamic import Config
-from experiments import build, checks, doctor, evaluate, journal, loop, standing, states
+from experiments import build, checks, doctor, evaluate, journal, loop, population, standing, states
+from experiments.population import Wish
 from experiments.progress import Quiet
+from experiments.result import Result
 from experiments.settings import Settings
 from minigrad import backend
 from minigrad.rng import stream
@@ -227,6 +230,16 @@ RUNS = [
 """Runs of some iterations, with checks, checkpoints and lines of the log between."""
 
 
+TOGETHER = [
+    Case("tptt", {"noise": 0.1}, {"measure_every": 3}),
+    Case("bptt", {"optimizer": "adam", "clip": 0.05}, {"task": "adding", "cell": "lstm", "layers": 2}),
+    Case("bptt", {}, {**NOISE, **TEXT}),
+    Case("btprop", {"constraint": "admm", "u_start": 1}, {"cell": "gru", **TEXT}),
+    Case("fptt", {"parts": 4}, {**DIGITS, "batch_size": 400, "validate_every": 0}),
+]
+"""Runs that can be stepped as one."""
+
+
 # --- bodies ---
 
 
@@ -410,3 +423,34 @@ def dynamic_evaluation_agrees(folder: Path, tolerance: float) -> None:
         evaluate.evaluate(run, size=20, device=device, dynamic=options)["scores"]["nll"] for device in (CUDA, "cpu")
     ]
     assert found[0] == pytest.approx(found[1], rel=tolerance)
+
+
+def a_population_agrees(case: Case, folder: Path, tolerance: float) -> None:
+    """Runs whose steps are taken as one have the logs of runs alone on the host; one ends earlier than the others."""
+    config = {**algorithms.method(case.method).defaults, **case.config}
+    rate = {"tptt": "alpha_f", "btprop": "theta_lr", "btprop-batch": "theta_lr"}.get(case.method, "lr")
+    runs = [(seed, config | {rate: lr}) for seed, lr in ((1, 0.1), (1, 0.01), (2, 0.02))]
+    ends: dict[int, Any] = {}
+    wishes = [
+        Wish(
+            open=partial(loop.new, case.made(folder / "many", seed=seed), case.method, its_config),
+            until=5 if number == 0 else None,
+            display=Quiet(),
+            done=partial(ends.__setitem__, number),
+            refused=partial(ends.__setitem__, number),
+        )
+        for number, (seed, its_config) in enumerate(runs)
+    ]
+    population.train(wishes)
+    for number, (seed, its_config) in enumerate(runs):
+        alone = loop.train(
+            case.made(folder / "one", seed=seed, device="cpu"),
+            case.method,
+            its_config,
+            Quiet(),
+            draw=False,
+            until=5 if number == 0 else None,
+        )
+        assert isinstance(ends[number], Result), ends[number]
+        assert (ends[number].status, ends[number].iterations) == (alone.status, alone.iterations)
+        logs_agree(ends[number].run, alone.run, tolerance)

@@ -11,7 +11,7 @@ import cli
 from minigrad import devices
 from minigrad.errors import InputError
 from tests.gpu import harness
-from tests.gpu.harness import CASES, RUNS, Case
+from tests.gpu.harness import CASES, RUNS, TOGETHER, Case
 
 try:
     devices.use("cuda")
@@ -67,3 +67,8 @@ def test_a_sweep_trains_in_processes_of_their_own(tmp_path: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)
     entries = [json.loads(path.read_text())["processes"][0] for path in tmp_path.rglob("manifest.json")]
     assert [entry["device"].partition(":")[0] for entry in entries] == ["cuda", "cuda"]
+
+
+@pytest.mark.parametrize("case", TOGETHER, ids=str)
+def test_a_population_agrees(case: Case, tmp_path: Path) -> None:
+    harness.a_population_agrees(case, tmp_path, 1e-7)

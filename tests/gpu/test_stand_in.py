@@ -11,7 +11,7 @@ import algorithms
 from experiments import settings
 from minigrad import devices
 from tests.gpu import harness
-from tests.gpu.harness import CASES, RUNS, Case
+from tests.gpu.harness import CASES, RUNS, TOGETHER, Case
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +82,8 @@ def test_the_second_device_becomes_the_one_on_which_all_is_computed(stand_in: ha
     assert stand_in.used == [1, 1]
     harness.logs_agree(run, harness.trained(RUNS[0], tmp_path / "here", device="cpu"), 1e-9)
     assert stand_in.used == [1, 1]
+
+
+@pytest.mark.parametrize("case", TOGETHER, ids=str)
+def test_a_population_agrees(case: Case, tmp_path: Path) -> None:
+    harness.a_population_agrees(case, tmp_path, 1e-9)

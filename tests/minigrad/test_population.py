@@ -55,7 +55,7 @@ def test_every_operation_acts_on_each_run_alone(case: Case, library: str) -> Non
 def test_a_population_looks_like_the_array_of_one_run() -> None:
     one = np.zeros((2, 3), "float32")
     many = everywhere(one)
-    assert (many.shape, many.ndim, many.size, many.dtype, many.nbytes) == ((2, 3), 2, 6, one.dtype, RUNS * one.nbytes)
+    assert (many.shape, many.ndim, many.size, many.dtype, many.nbytes) == ((2, 3), 2, 6, one.dtype, one.nbytes)
     assert many.device.runs == RUNS
     assert get_xp(many, 1.0, many) is get_xp(many[0])
     assert_array_equal(to_numpy(many), np.zeros((RUNS, 2, 3), "float32"), strict=True)
