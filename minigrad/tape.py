@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, frozen, get_xp, is_float
+from minigrad.population import is_population
 
 Forward = tuple[Any, tuple[Any, ...]]
 """What an operation's forward function returns: its value (or a tuple of values), and what its vjp needs kept."""
@@ -156,7 +157,8 @@ class Stats:
     operations: int = 0
     """Number of recorded operations."""
     bytes_kept: int = 0
-    """Bytes of the arrays kept for the backward pass, each buffer counted once, watched arrays left out."""
+    """Bytes of the arrays kept for the backward pass, each buffer counted once, watched arrays left out; of a
+    population, those of one run."""
     by_operation: dict[str, int] = field(default_factory=dict)
     """Bytes by operation; a buffer counts for the first operation that kept it."""
 
@@ -350,8 +352,9 @@ class Tape:
                 if not hasattr(owner, "nbytes") or id(owner) in seen:
                     continue
                 seen.add(id(owner))
-                stats.bytes_kept += owner.nbytes
-                stats.by_operation[operation.name] = stats.by_operation.get(operation.name, 0) + owner.nbytes
+                size = owner.nbytes // (array.device.runs if is_population(array) else 1)
+                stats.bytes_kept += size
+                stats.by_operation[operation.name] = stats.by_operation.get(operation.name, 0) + size
         return stats
 
 
@@ -368,6 +371,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 
 def _owner(array: Any) -> Any:
     """The array whose buffer a view looks at."""
+    array = array.data if is_population(array) else array
     owner: Any = getattr(array, "_array", array)  # array-api-strict wraps a NumPy array
     while (base := getattr(owner, "base", None)) is not None and type(base) is type(owner):
         owner = base

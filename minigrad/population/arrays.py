@@ -90,7 +90,8 @@ class Population:
     @property
     def nbytes(self) -> int:
         """Bytes of one run's array."""
-        return int(self.data.nbytes) // self.data.shape[0]
+        size: int = self.data.nbytes // self.data.shape[0]
+        return size
 
     @property
     def T(self) -> Population:
