@@ -18,14 +18,14 @@ def _library() -> Path | None:
 LIBRARY = _library()
 
 
-def compiled(text: str, architecture: str, defines: Sequence[str]) -> str:
+def compiled(text: str, architecture: str, flags: Sequence[str]) -> str:
     """What the compiler says of CUDA C++ for an architecture such as sm_90, registers included.
 
     Raises:
         RuntimeError: if it does not compile.
     """
     library, program = ctypes.CDLL(str(LIBRARY)), ctypes.c_void_p()
-    options = ["--std=c++17", f"--gpu-architecture={architecture}", "--ptxas-options=-v", *defines]
+    options = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *flags]
     words = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"program.cu", 0, None, None)
     failed = library.nvrtcCompileProgram(program, len(options), words)

@@ -233,14 +233,14 @@ SIZES = ((17, 40, 2), (100, 20, 1), (128, 128, 1), (256, 128, 1))
 
 
 def compiled(program: Program, architecture: str, folder: Path) -> str:
-    """What the compiler says of a program."""
-    compiler = shutil.which("nvcc")
+    """What the compiler says of a program, compiled as CuPy does."""
+    compiler, flags = shutil.which("nvcc"), ["-std=c++17", "-ftz=true", *program.defines]
     if compiler is None:
-        return nvrtc.compiled(launch.text(program.source), architecture, program.defines)
+        return nvrtc.compiled(launch.text(program.source), architecture, flags)
     source = folder / f"{program.source}.cu"
     source.write_text(launch.text(program.source))
-    options = [f"-arch={architecture}", "-std=c++17", "-Xptxas", "-v", "-cubin", "-o", str(folder / "program.cubin")]
-    done = subprocess.run([compiler, *options, *program.defines, str(source)], capture_output=True, text=True)
+    options = [f"-arch={architecture}", "-Xptxas", "-v", "-cubin", "-o", str(folder / "program.cubin")]
+    done = subprocess.run([compiler, *options, *flags, str(source)], capture_output=True, text=True)
     assert not done.returncode, done.stderr
     return done.stdout + done.stderr
 

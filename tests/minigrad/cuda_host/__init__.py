@@ -34,6 +34,8 @@ COMPILER = shutil.which("g++")
 OPTIONS = ("-O1", "-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w")
 HOPPER = Device(multiprocessors=132, shared=227 * 1024, clusters=CLUSTERS)
 """What an H200 says of itself."""
+AROUND = np.full(1024, np.nan, "float32")
+"""What lies before and behind an array while a program runs."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,11 @@ class Host:
         """
         assert grid[0] % program.cluster == 0, grid
         held: list[Any] = []
+        guarded: list[tuple[Any, Any]] = []
         for argument in packed(arguments):
             if isinstance(argument, np.ndarray):
-                held.append(ctypes.c_void_p(argument.ctypes.data))
+                guarded.append((argument, np.concatenate((AROUND, argument.ravel(), AROUND))))
+                held.append(ctypes.c_void_p(guarded[-1][1].ctypes.data + AROUND.nbytes))
             elif isinstance(argument, np.int32):
                 held.append(ctypes.c_int32(int(argument)))
             else:
@@ -68,6 +72,11 @@ class Host:
         wrong = launched(run, addresses, grid, program.cluster, program.threads, program.shared, self.order)
         if wrong:
             raise RuntimeError(f"{program.source}: {wrong}")
+        for number, (array, copy) in enumerate(guarded):
+            for margin in (copy[: AROUND.size], copy[-AROUND.size :]):
+                if (margin.view("uint32") != AROUND.view("uint32")).any():
+                    raise RuntimeError(f"{program.source}: a write outside of array {number}, {array.shape}")
+            array[...] = copy[AROUND.size : -AROUND.size].reshape(array.shape)
 
 
 def launched(

@@ -1,8 +1,8 @@
 // A GPU for tests: the threads of one cluster after the other as fibers of one thread of the system.
 //
-// A fiber runs until it waits at a barrier; fibers take turns in the order of `order` (0: ascending, 1: descending,
-// otherwise: shuffled anew for every turn, with this seed). Where a kernel is right the order changes nothing. What a
-// kernel must not do ends the launch with a message: threads of a block that wait at different barriers, or end while
+// A fiber runs until it waits at a barrier, and a block as far as it gets without the others of its cluster; fibers and
+// blocks take turns in the order of `order` (0: ascending, 1: descending, otherwise: shuffled after every barrier of the
+// cluster, with this seed). Where a kernel is right the order changes nothing. What a kernel must not do ends the launch with a message: threads of a block that wait at different barriers, or end while
 // others wait; a store into a block that has ended, or outside of shared memory; writing behind shared memory.
 // Shared memory begins as NaN.
 #include <setjmp.h>
@@ -87,30 +87,23 @@ void resume(Fiber& fiber, Index first) {
     swapcontext(&unused, &fiber.context);
 }
 
-// Let go those whose barrier is complete; false if nobody moves.
-bool release(int cluster, int threads) {
-    bool moved = false;
-    int all = cluster * threads;
-    auto count = [&](int first, int last, State state) {
-        int found = 0;
-        for (int i = first; i < last; ++i) found += fibers[i].state == state;
-        return found;
-    };
-    for (int rank = 0; rank < cluster; ++rank) {
-        int first = rank * threads, last = first + threads;
-        if (count(first, last, AT_BLOCK_BARRIER) == threads) {
-            for (int i = first; i < last; ++i) fibers[i].state = READY;
-            moved = true;
+int in_state(State state, int first, int last) {
+    int found = 0;
+    for (int i = first; i < last; ++i) found += fibers[i].state == state;
+    return found;
+}
+
+// Let a block run as far as it gets without the others.
+void run_block(const std::vector<int>& turns, int rank, int threads, Index place) {
+    int first = rank * threads;
+    for (;;) {
+        for (int turn : turns) {
+            if (fibers[first + turn].state == READY) resume(fibers[first + turn], place);
+            if (message[0]) return;
         }
+        if (in_state(AT_BLOCK_BARRIER, first, first + threads) < threads) return;
+        for (int i = first; i < first + threads; ++i) fibers[i].state = READY;
     }
-    if (count(0, all, AT_CLUSTER_BARRIER) == all) {
-        for (Fiber& fiber : fibers) {
-            fiber.state = READY;
-            fiber.arrived = false;
-        }
-        moved = true;
-    }
-    return moved;
 }
 
 }  // namespace
@@ -151,9 +144,16 @@ const char* host_launch(
     fibers.resize(cluster * threads);
     for (Fiber& fiber : fibers)
         if (!fiber.stack) fiber.stack.reset(new char[STACK]);
-    std::vector<int> turns(fibers.size());
-    for (size_t i = 0; i < turns.size(); ++i) turns[i] = order == 1 ? turns.size() - 1 - i : i;
+    std::vector<int> turns(threads), blocks(cluster);
+    for (int i = 0; i < threads; ++i) turns[i] = order == 1 ? threads - 1 - i : i;
+    for (int i = 0; i < cluster; ++i) blocks[i] = order == 1 ? cluster - 1 - i : i;
     uint32_t random = order;
+    auto shuffle = [&](std::vector<int>& numbers) {
+        for (size_t i = numbers.size() - 1; i > 0; --i) {
+            random = random * 1664525u + 1013904223u;
+            std::swap(numbers[i], numbers[(random >> 8) % (i + 1)]);
+        }
+    };
     for (int number = 0; number < x / cluster * y * z; ++number) {
         Index first{
             static_cast<unsigned>(number % (x / cluster) * cluster), static_cast<unsigned>(number / (x / cluster) % y),
@@ -169,19 +169,21 @@ const char* host_launch(
             fibers[i].state = READY;
             fibers[i].begun = fibers[i].arrived = false;
         }
-        for (;;) {
-            if (order > 1)
-                for (size_t i = turns.size() - 1; i > 0; --i) {
-                    random = random * 1664525u + 1013904223u;
-                    std::swap(turns[i], turns[(random >> 8) % (i + 1)]);
+        do {
+            if (order > 1) {
+                shuffle(turns);
+                shuffle(blocks);
+            }
+            for (Fiber& fiber : fibers)
+                if (fiber.state == AT_CLUSTER_BARRIER) {
+                    fiber.state = READY;
+                    fiber.arrived = false;
                 }
-            for (int i : turns) {
-                if (fibers[i].state == READY)
-                    resume(fibers[i], first);
+            for (int rank : blocks) {
+                run_block(turns, rank, threads, first);
                 if (message[0]) return message;
             }
-            if (!release(cluster, threads)) break;
-        }
+        } while (in_state(AT_CLUSTER_BARRIER, 0, cluster * threads) == cluster * threads);
         for (Fiber& fiber : fibers)
             if (fiber.state != ENDED) {
                 snprintf(
