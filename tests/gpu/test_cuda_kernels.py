@@ -1,0 +1,157 @@
+"""The CUDA twins on a GPU: against the reference in float64 on the CPU, to the bit from run to run, and populations.
+
+Legend: T time, B batch, D input size, H hidden units, R runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from minigrad import kernels
+from minigrad.backend import check_device, to_device, to_numpy
+from minigrad.errors import InputError
+from minigrad.kernels.cuda import antisymmetric, geometry, gru, launch, lstm, srn, target
+from minigrad.kernels.cuda.geometry import CELLS
+from minigrad.kernels.libraries import CUDA
+from tests.minigrad.recurrences import EPSILON, RECURRENCES, Arrays, problem, run, wide
+
+
+def why_not() -> str:
+    """Why there is nothing to test here; empty if there is a GPU."""
+    try:
+        check_device("cuda")
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is a GPU")
+
+NAMES = [name for name in RECURRENCES if not name.startswith("local")]
+CELL_NAMES = ["srn tanh", "lstm", "gru", "antisymmetric", "target tanh"]
+TOLERANCE = 1e-4
+"""Largest ||found - expected|| / ||expected||."""
+SHAPES = [
+    (1, 1, 1, 1),
+    (2, 3, 1, 17),
+    (7, 5, 4, 33),
+    (100, 20, 6, 100),
+    (784, 128, 1, 128),
+    (50, 300, 2, 64),
+    (30, 128, 3, 256),
+    (20, 7, 3, 255),
+    (9, 20, 5, 700),  # a launch a step
+]
+
+
+def moved(p: Arrays) -> Arrays:
+    return {label: to_device(array, "cuda") for label, array in p.items()}
+
+
+def fetched(found: Arrays) -> Arrays:
+    return {label: to_numpy(array) for label, array in found.items()}
+
+
+def error(found: Any, expected: Any) -> float:
+    size = np.linalg.norm(expected.astype("float64"))
+    return float(np.linalg.norm(found.astype("float64") - expected) / (size if size > 0 else 1.0))
+
+
+def assert_same_bits(found: Arrays, expected: Arrays) -> None:
+    assert list(found) == list(expected)
+    for label, array in expected.items():
+        assert_array_equal(found[label], array, err_msg=label, strict=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_it_equals_the_reference_in_float64(name: str, shape: tuple[int, int, int, int]) -> None:
+    if name not in CELL_NAMES and shape != SHAPES[3]:
+        pytest.skip("other activations are tested at one shape")
+    p = problem(name, *shape, "float32")
+    arrays = moved(p)
+    assert kernels.choose(*arrays.values(), kernel=name.split()[0]) == "fused"
+    found = fetched(run(name, arrays, "fused"))
+    expected = run(name, wide(p), "reference", wide(found))
+    for label, array in expected.items():
+        assert found[label].dtype == np.float32
+        assert found[label].shape == array.shape
+        off = error(found[label], array)
+        assert off <= TOLERANCE, f"{label} is off by {off:.2g}"
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+@pytest.mark.parametrize("shape", SHAPES[2:7], ids=str)
+def test_it_repeats_to_the_bit(name: str, shape: tuple[int, int, int, int]) -> None:
+    arrays = moved(problem(name, *shape, "float32"))
+    first = fetched(run(name, arrays, "fused"))
+    for _ in range(5):
+        assert_same_bits(fetched(run(name, arrays, "fused")), first)
+
+
+@pytest.mark.parametrize("name", ["srn tanh", "lstm", "gru", "antisymmetric"])
+def test_the_gradient_by_the_last_state_alone(name: str) -> None:
+    p = moved(problem(name, 30, 20, 3, 100, "float32"))
+    p["g"][:-1] = 0
+    assert_same_bits(fetched(run(name, p | {"g": p["g"][-1:]}, "fused")), fetched(run(name, p, "fused")))
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_nan_stays_in_its_sequence(name: str) -> None:
+    p = problem(name, 20, 9, 3, 100, "float32")
+    clean = fetched(run(name, moved(p), "fused"))
+    p["x"][10, 4, 1] = np.nan
+    found, label = fetched(run(name, moved(p), "fused")), next(iter(clean))
+    others = np.arange(9) != 4
+    assert np.isnan(found[label][:, 4]).any()
+    assert_array_equal(found[label][:, others], clean[label][:, others])
+
+
+def population(name: str, p: Arrays) -> list[Any]:
+    """What the CUDA twin makes of arrays that all have an axis of runs, or have none."""
+    x, W = p["x"], p["W_xh"]
+    if name == "srn tanh":
+        h = srn.forward(x, p["h0"], W, p["W_hh"], p["b_h"], "tanh")
+        return [h, *srn.backward(p["g"], x, h, p["h0"], W, p["W_hh"], "tanh")]
+    if name == "lstm":
+        s, gates = lstm.forward(x, p["s0"], W, p["W_hh"], p["b_h"])
+        return [s, gates, *lstm.backward(p["g"], x, s, p["s0"], gates, W, p["W_hh"])]
+    if name == "gru":
+        h, gates = gru.forward(x, p["h0"], W, p["W_hh"], p["b_xh"], p["b_hh"])
+        return [h, gates, *gru.backward(p["g"], x, h, p["h0"], gates, W, p["W_hh"])]
+    if name == "antisymmetric":
+        h, gates = antisymmetric.forward(x, p["h0"], W, p["W_hh"], p["b_h"], EPSILON)
+        return [h, gates, *antisymmetric.backward(p["g"], x, h, p["h0"], gates, W, p["W_hh"], EPSILON)]
+    return [target.targets(x, p["h"], p["target_T"], W, p["V_hh"], p["c_h"], "tanh")]
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+@pytest.mark.parametrize(("R", "B", "H"), [(3, 5, 17), (40, 20, 100), (5, 32, 256)])
+def test_a_run_does_not_depend_on_how_many_there_are(name: str, R: int, B: int, H: int) -> None:
+    runs = [problem(name, 12, B, 3, H, "float32", seed) for seed in range(R)]
+    together = population(name, moved({label: np.stack([p[label] for p in runs]) for label in runs[0]}))
+    for number in {0, 1, R - 1}:
+        alone = population(name, moved(runs[number]))
+        for found, expected in zip(together, alone, strict=True):
+            assert_array_equal(to_numpy(found[number]), to_numpy(expected))
+
+
+def test_what_has_no_cuda_twin_runs_as_plain_array_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = to_device(np.zeros((2, 3), "float32"), "cuda")
+    for wish in ("auto", "fused"):
+        monkeypatch.setenv("MINIGRAD_KERNELS", wish)
+        for kernel in ("readout", "scatter", "updates", "local", ""):
+            assert kernels.choose(x, kernel=kernel) == "reference"
+        assert {kernels.choose(x, kernel=kernel) for kernel in CUDA} == {"fused"}
+
+
+def test_the_layout_uses_what_the_gpu_says_of_itself() -> None:
+    device = launch.Cupy(0).device
+    assert device.multiprocessors > 0
+    assert device.shared >= 48 * 1024
+    for cell in CELLS.values():
+        assert not geometry.why_not(cell, 64, device)
