@@ -137,7 +137,8 @@ def test_a_run_does_not_depend_on_how_many_there_are(name: str, R: int, B: int, 
     for number in {0, 1, R - 1}:
         alone = population(name, moved(runs[number]))
         for found, expected in zip(together, alone, strict=True):
-            assert_array_equal(to_numpy(found[number]), to_numpy(expected))
+            # Products of all runs at once may be added up in another order than that of one.
+            assert error(to_numpy(found[number]), to_numpy(expected)) < 1e-5
 
 
 def test_what_has_no_cuda_twin_runs_as_plain_array_code(monkeypatch: pytest.MonkeyPatch) -> None:

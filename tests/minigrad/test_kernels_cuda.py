@@ -7,7 +7,7 @@ Legend: T time, B batch, D input size, H hidden units, R runs.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minigrad.kernels.cuda import antisymmetric, geometry, gru, lstm, srn, target
 from minigrad.kernels.cuda.geometry import CELLS, Cell, Device
 from minigrad.kernels.cuda.launch import Machine
+from minigrad.population import split, stack
 from tests.minigrad import cuda_host
 from tests.minigrad.cuda_host import HOPPER, Host
 from tests.minigrad.recurrences import EPSILON, RECURRENCES, Arrays, assert_agrees, problem, run, shape_of
@@ -233,14 +234,33 @@ def population(name: str, p: Arrays, machine: Machine) -> Arrays:
     return found | {f"dE/d{label}": g for label, g in zip(RECURRENCES[name].arguments, back, strict=bool(back))}
 
 
+LAUNCHED = ("h", "s", "gates", "targets", "dE/dh0", "dE/ds0")
+"""What the kernels themselves compute, from products of which each is a single number where inputs are one-hot."""
+
+
+def one_hot(p: Arrays) -> Arrays:
+    """The same problem with one-hot inputs."""
+    return {**p, "x": np.eye(p["x"].shape[-1], dtype="float32")[p["x"].argmax(-1)]}
+
+
+def only(found: Arrays, labels: Iterable[str]) -> Arrays:
+    return {label: found[label] for label in labels if label in found}
+
+
 @every_cell
 @on_every_device
 def test_a_run_does_not_depend_on_how_many_there_are(name: str, device: str) -> None:
-    runs, machine = [problem(name, 3, 13, 2, 17, "float32", seed) for seed in range(3)], Host(DEVICES[device])
+    """To the bit in what the launch computes; what a library's products add up, for all runs at once, to rounding."""
+    runs, machine = [one_hot(problem(name, 3, 13, 2, 17, "float32", seed)) for seed in range(3)], Host(DEVICES[device])
     together = population(name, {label: np.stack([p[label] for p in runs]) for label in runs[0]}, machine)
+    as_one = population(name, {label: stack([p[label] for p in runs]) for label in runs[0]}, machine)
     for number, p in enumerate(runs):
         alone = population(name, p, machine)
-        assert_same_bits({label: array[number] for label, array in together.items()}, alone)
+        own = {label: array[number] for label, array in together.items()}
+        assert_same_bits({label: split(array)[number] for label, array in as_one.items()}, own)
+        assert_same_bits(only(own, LAUNCHED), only(alone, LAUNCHED))
+        for label, array in alone.items():
+            assert_allclose(own[label], array, rtol=1e-5, atol=1e-6, err_msg=label, strict=True)
         one = population(name, {label: array[None] for label, array in p.items()}, machine)
         assert_same_bits({label: array[0] for label, array in one.items()}, alone)
     assert geometry.plan(cells_of(name)[0], 17, 13, 3, SMALL) != geometry.plan(cells_of(name)[0], 17, 13, 1, SMALL)

@@ -1,6 +1,6 @@
 """The gated antisymmetric network by CUDA; the equations are those of `minigrad.kernels.antisymmetric`.
 
-Arrays may have a leading axis of R runs, independent networks: then all of them have it, weights too.
+Arrays may have a leading axis of R runs, independent networks, or be populations: then all of them are, weights too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from minigrad.kernels.cuda.sequences import (
     gradient_by_recurrent_weights,
     gradients_by_input,
     machine_of,
+    of_populations,
     projected,
     recur,
     with_runs,
@@ -18,6 +19,7 @@ from minigrad.kernels.cuda.sequences import (
 )
 
 
+@of_populations
 def forward(
     x: Array, h0: Array, W_xh: Array, A: Array, b_h: Array, epsilon: float, machine: Machine | None = None
 ) -> tuple[Array, Array]:
@@ -33,6 +35,7 @@ def forward(
         return (h, gates) if runs else (h[0, ...], gates[0, ...])
 
 
+@of_populations
 def backward(
     g: Array,
     x: Array,

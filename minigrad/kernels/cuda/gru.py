@@ -1,6 +1,6 @@
 """The gated recurrent unit by CUDA; the equations are those of `minigrad.kernels.gru`.
 
-Arrays may have a leading axis of R runs, independent networks: then all of them have it, weights too.
+Arrays may have a leading axis of R runs, independent networks, or be populations: then all of them are, weights too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from minigrad.kernels.cuda.sequences import (
     gradient_by_recurrent_weights,
     gradients_by_input,
     machine_of,
+    of_populations,
     projected,
     recur,
     with_runs,
@@ -20,6 +21,7 @@ from minigrad.kernels.cuda.sequences import (
 from minigrad.kernels.plain import row_sum
 
 
+@of_populations
 def forward(
     x: Array, h0: Array, W_xh: Array, W_hh: Array, b_xh: Array, b_hh: Array, machine: Machine | None = None
 ) -> tuple[Array, Array]:
@@ -35,6 +37,7 @@ def forward(
         return (h, gates) if runs else (h[0, ...], gates[0, ...])
 
 
+@of_populations
 def backward(
     g: Array,
     x: Array,

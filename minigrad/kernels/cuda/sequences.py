@@ -1,26 +1,46 @@
 """What the CUDA twins share: runs, the products around a recurrence, and the recurrence itself.
 
 Arrays have a leading axis of R runs here: independent networks, each with weights of its own, which one launch trains.
-What belongs to a run has the same bits whatever R is. The products before and after a recurrence are therefore made run
-by run, as a library may add up a batch of products in another order than a single one.
+What a launch computes for a run has the same bits whatever R is. The products before and after it are batches of
+products, one for each run, which a library may add up in another order than a single product.
 
 Legend: R runs, T time, B batch, D input size, H hidden, N columns.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 from minigrad.backend import Array, get_xp
 from minigrad.kernels.cuda import geometry
 from minigrad.kernels.cuda.geometry import CELLS, Cell
 from minigrad.kernels.cuda.launch import STEP_THREADS, Cupy, Machine, single_step, whole_sequence
 from minigrad.kernels.plain import before, row_sum, rows_times, weight_gradient
+from minigrad.population import Population, is_population
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def machine_of(array: Array) -> Machine:
     """The GPU on which a CuPy array lies."""
     return Cupy(array.device.id)
+
+
+def of_populations(function: F) -> F:
+    """The function of arrays with an axis of runs as one of populations too, whose results are populations then."""
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **options: Any) -> Any:
+        if not any(map(is_population, arguments)):
+            return function(*arguments, **options)
+        found = function(*(a.data if is_population(a) else a for a in arguments), **options)
+        if isinstance(found, tuple):
+            return tuple(part if part is None else Population(part) for part in found)
+        return Population(found)
+
+    return cast("F", called)
 
 
 def with_runs(runs: bool, *arrays: Array) -> list[Array]:
@@ -36,12 +56,10 @@ def without_runs(runs: bool, arrays: Sequence[Array | None]) -> tuple[Array | No
 
 def every_run(function: Callable[..., Array], *arrays: Array) -> Array:
     """A function of the arrays of one run, of all runs: [R, ...]."""
-    xp, R = get_xp(*arrays), arrays[0].shape[0]
-    if R == 1:
+    if arrays[0].shape[0] == 1:
         return function(*(array[0, ...] for array in arrays))[None, ...]
-    # Copies: at an address in the middle of an array a library may take another way than at an array's beginning.
-    found = [function(*(array[run, ...].copy() for array in arrays)) for run in range(R)]
-    return xp.stack(found)
+    found: Population = function(*map(Population, arrays))
+    return found.data
 
 
 def projected(x: Array, W: Array) -> Array:
@@ -60,9 +78,8 @@ def gradients_by_input(
         W_xh: input weights, [R, D, N].
         needs: which are wanted.
     """
-    xp = get_xp(x)
     return (
-        every_run(lambda d, W: rows_times(d, xp.matrix_transpose(W)), d, W_xh) if needs[0] else None,
+        every_run(lambda d, W: rows_times(d, W.T), d, W_xh) if needs[0] else None,
         every_run(weight_gradient, x, d) if needs[1] else None,
         every_run(row_sum, d) if needs[2] else None,
     )

@@ -1,15 +1,16 @@
 """The target recursion by CUDA; the equations are those of `minigrad.kernels.target`.
 
-Arrays may have a leading axis of R runs, independent networks: then all of them have it, weights too.
+Arrays may have a leading axis of R runs, independent networks, or be populations: then all of them are, weights too.
 """
 
 from __future__ import annotations
 
 from minigrad.backend import Array, get_xp
 from minigrad.kernels.cuda.launch import Machine
-from minigrad.kernels.cuda.sequences import machine_of, projected, recur, with_runs
+from minigrad.kernels.cuda.sequences import machine_of, of_populations, projected, recur, with_runs
 
 
+@of_populations
 def targets(
     x: Array,
     h: Array,

@@ -236,7 +236,7 @@ INLINE void recur(const Cell& cell, const float* W, int steps, int T, int B) {
     // What this thread has: one unit of one row, or none. That of a row behind the batch holds zeros.
     const int row = thread / L::UNITS, unit = thread % L::UNITS;
     const Place place{run, static_cast<int>(blockIdx.y) * ROWS + row, least + unit, T, B, HIDDEN};
-    const bool there = row < ROWS && true, inside = there && place.row < B;
+    const bool there = row < ROWS && (HIDDEN % CLUSTER == 0 || place.unit < HIDDEN), inside = there && place.row < B;
     typename Cell::Carry carry = {};
     typename Cell::Input ahead = {};
 
