@@ -15,6 +15,7 @@ from algorithms.population import Draws, joined, parted
 from datasets.task import Batch
 from minigrad.errors import InputError
 from minigrad.rng import stream
+from tests.minigrad import cuda_host
 
 T, B, D, H, O = 6, 3, 4, 5, 2
 RUNS = 3
@@ -56,10 +57,10 @@ def test_a_population_steps_as_its_runs_do_alone(
             assert found[1].status == alone.status
 
 
-def batch(seed: int, index: int) -> Batch:
+def batch(seed: int, index: int, dtype: str = "float64") -> Batch:
     """Random sequences and classes."""
     rng = stream(seed, "batch", index)
-    return Batch(rng.standard_normal((T, B, D)), rng.integers(0, O, B), index=index)
+    return Batch(rng.standard_normal((T, B, D)).astype(dtype), rng.integers(0, O, B), index=index)
 
 
 def same(found: dict[str, Any], alone: dict[str, Any]) -> None:
@@ -73,3 +74,27 @@ def test_what_may_not_differ_is_named() -> None:
     config = algorithms.method("tptt").config
     with pytest.raises(InputError, match="the runs of a population differ in reduction: 'mean_bh', 'sum'"):
         joined([config(reduction="sum"), config()])
+
+
+@pytest.mark.skipif(not cuda_host.COMPILER, reason="g++ is missing, which compiles the kernels for the host")
+@pytest.mark.parametrize("about", ["rates", "clipped adam", "parts", "antisymmetric"])
+def test_a_population_steps_through_the_kernels_of_a_gpu(about: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, cell, options = CONFIGS[about]
+    chosen = algorithms.method(method)
+    model = Model.make(cell=cell, input_size=D, hidden=H, output_size=O, loss_at="last")
+    configs = [chosen.config(**{**chosen.defaults, **options(r)}) for r in range(RUNS)]
+    states = [
+        chosen.init(configs[r], model, model.init(stream(r, "init"), "uniform", "float32"), stream(r, "method"))
+        for r in range(RUNS)
+    ]
+    batches, streams = [batch(r, 0, "float32") for r in range(RUNS)], [stream(r, "step", 0) for r in range(RUNS)]
+    alone = [chosen.step(*each) for each in zip(configs, [model] * RUNS, states, batches, streams, strict=True)]
+    cuda_host.take_the_place_of_cupy(monkeypatch, cuda_host.Host())
+    draws = Draws([stream(r, "step", 0) for r in range(RUNS)])
+    state, info = chosen.step(joined(configs), model, joined(states), joined(batches), draws)
+    assert {info.kernels[name] for name in (cell, "target") if name in info.kernels} == {"fused"}
+    for found, (its_state, its_info) in zip(parted((state, info), RUNS), alone, strict=True):
+        for own, one in ((found[0].params, its_state.params), (found[1].grads, its_info.grads)):
+            for name, array in one.items():
+                assert own[name].dtype == np.float32
+                assert_allclose(own[name], array, rtol=1e-3, atol=1e-5, err_msg=name)

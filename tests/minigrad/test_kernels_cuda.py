@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -53,10 +52,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Makes NumPy arrays count as CuPy's from now on, and a stand-in with some abilities as their GPU."""
 
     def use(device: Device = HOPPER, order: int = 0) -> None:
-        for kernel in ("srn", "lstm", "gru", "antisymmetric", "target"):
-            monkeypatch.setattr(import_module(f"minigrad.kernels.{kernel}"), "on_cupy", lambda *arrays: True)
-            module = import_module(f"minigrad.kernels.cuda.{kernel}")
-            monkeypatch.setattr(module, "machine_of", lambda array: Host(device, order))
+        cuda_host.take_the_place_of_cupy(monkeypatch, Host(device, order))
 
     return use
 

@@ -20,11 +20,14 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from minigrad.kernels import libraries
 from minigrad.kernels.cuda import launch
 from minigrad.kernels.cuda.geometry import CLUSTERS, Device
 from minigrad.kernels.cuda.launch import Program, packed
@@ -77,6 +80,13 @@ class Host:
                 if (margin.view("uint32") != AROUND.view("uint32")).any():
                     raise RuntimeError(f"{program.source}: a write outside of array {number}, {array.shape}")
             array[...] = copy[AROUND.size : -AROUND.size].reshape(array.shape)
+
+
+def take_the_place_of_cupy(patch: pytest.MonkeyPatch, host: Host) -> None:
+    """Make NumPy's arrays count as CuPy's, with a stand-in as their GPU."""
+    patch.setattr(libraries, "is_cupy", lambda xp: True)
+    for kernel in libraries.CUDA:
+        patch.setattr(import_module(f"minigrad.kernels.cuda.{kernel}"), "machine_of", lambda array: host)
 
 
 def launched(
