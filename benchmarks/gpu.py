@@ -1,7 +1,8 @@
-"""Our recurrences beside PyTorch's (cuDNN's) on a GPU: `python -m benchmarks.gpu [rows] [--out FILE.json]`.
+"""This program beside PyTorch on a GPU: `python -m benchmarks.gpu [rows] [--out FILE.json]`.
 
-Forward and backward pass of a layer, float32 on both sides (no TF32), the same numbers, compared before anything is
-timed. Times are those between two events in the GPU's own queue, medians of turns taken one after the other.
+The jobs are those of `benchmarks.ours` and `benchmarks.with_torch`, their numbers moved to the GPU; float32 on both
+sides (no TF32), and what they compute is compared before anything is timed. Times are those between two events in the
+GPU's own queue, medians of turns taken one after the other.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestant import Arrays, Inputs, Job
+from benchmarks import rows as on_a_cpu
+from benchmarks.contestant import Arrays, Inputs, Job, load
 from benchmarks.rows import Row
 
 NAME = "python -m benchmarks.gpu"
@@ -23,21 +25,34 @@ SLOT = 0.02
 """Seconds of a turn: as many calls as fit, at least one."""
 WARM = 3
 """Calls of every contestant that are not timed."""
-GATED = {"784": {"T": 784, "B": 128, "D": 1, "H": 128}, "100": {"T": 100, "B": 20, "D": 6, "H": 100}}
-GOAL = 1.5
+POPULATION = 132
+"""Runs of a population, as many as an H200 has multiprocessors."""
+
+_LAYERS = {"784": {"T": 784, "B": 128, "D": 1, "H": 128}, "100": {"T": 100, "B": 20, "D": 6, "H": 100}}
+_ITERATION = on_a_cpu.ROWS["tptt-iteration"]
 
 ROWS = {
-    f"{cell}-{size}": Row(
-        f"{cell}-{size}",
-        f"{cell.upper()}: forward and backward, T = {s['T']}, B = {s['B']}, H = {s['H']}",
-        cell,
-        s,
-        {"torch": GOAL},
+    row.name: row
+    for row in (
+        *(
+            Row(f"{cell}-{size}", f"{cell.upper()}: forward and backward (cuDNN)", work, sizes, {"torch": 1.5})
+            for size, sizes in _LAYERS.items()
+            for cell, work in (("lstm", "lstm"), ("gru", "gru"), ("srn", "srn-training"))
+        ),
+        replace(_ITERATION, peers={"torch": 5.0}),
+        replace(on_a_cpu.ROWS["tptthx-iteration"], peers={"torch": 5.0}),
+        replace(
+            _ITERATION,
+            name="tptt-population",
+            title=f"TPTT: an iteration of one of {POPULATION} runs, stepped as one",
+            work="tptt-population",
+            peers={"torch": 1000.0, "alone": 50.0},
+        ),
+        replace(on_a_cpu.ROWS["words-iteration"], peers={"torch": 1.0}),
+        replace(on_a_cpu.ROWS["fptt-update"], peers={"torch": None}),
     )
-    for size, s in GATED.items()
-    for cell in ("lstm", "gru", "srn")
 }
-"""By name."""
+"""By name: how many times a peer's time ours is to fit into."""
 
 Seconds = Callable[[Callable[[], Any], int], float]
 """The mean time of so many calls."""
@@ -48,7 +63,7 @@ class Contestant:
     """Who takes part."""
 
     job: Callable[[str, Inputs], Job]
-    """Of the recurrence's name and its numbers."""
+    """Of a work and its numbers."""
     seconds: Seconds
 
 
@@ -57,63 +72,73 @@ class Contestant:
 
 
 def ours(device: str) -> Callable[[str, Inputs], Job]:
-    """The twin that `auto` takes on a device."""
+    """This program with its arrays on a device; of a population, all runs in a call."""
 
-    def make(cell: str, inputs: Inputs) -> Job:
-        from minigrad import kernels
-        from minigrad.backend import to_device, to_numpy
-        from minigrad.kernels import gru, lstm, srn
+    def make(work: str, inputs: Inputs) -> Job:
+        from minigrad.backend import to_numpy
 
-        p = {name: to_device(array, device) for name, array in inputs["params"].items()}
-        x, h0, g = (to_device(inputs[name], device) for name in ("x", "h0", "g"))
-        W, H, names = (p["W_xh"], p["W_hh"]), p["W_hh"].shape[0], ("W_xh", "W_hh", *(n for n in p if n[0] == "b"))
-        twin, needs = kernels.choose(x, kernel=cell), (False, False, True, True, True)
-
-        def call() -> Any:
-            match cell:
-                case "srn":
-                    h = srn.forward(x, h0, *W, p["b_h"], "tanh", twin)
-                    return h, srn.backward(g, x, h, h0, *W, "tanh", twin, needs)[2:]
-                case "lstm":
-                    s, gates = lstm.forward(x, h0, *W, p["b_h"], twin)
-                    return s[..., :H], lstm.backward(g, x, s, h0, gates, *W, twin, needs)[2:]
-                case _:
-                    h, gates = gru.forward(x, h0, *W, p["b_xh"], p["b_hh"], twin)
-                    return h, gru.backward(g, x, h, h0, gates, *W, twin, (*needs, True))[2:]
-
-        def answer(result: Any) -> Arrays:
-            h, gradients = result
-            return {"h": to_numpy(h), **dict(zip(names, map(to_numpy, gradients), strict=True))}
-
-        return Job(call, answer)
+        there = _moved(inputs, device)
+        job = _population(there) if work == "tptt-population" else load("ours")[work](there)
+        return Job(job.call, lambda result: {name: to_numpy(array) for name, array in job.answer(result).items()})
 
     return make
+
+
+def alone(device: str) -> Callable[[str, Inputs], Job]:
+    """This program, one run where the row is about a population."""
+    return lambda work, inputs: ours(device)(work.replace("population", "").rstrip("-"), inputs)
 
 
 def theirs(device: str) -> Callable[[str, Inputs], Job]:
-    """PyTorch's recurrent layers; on a GPU these are cuDNN's."""
+    """PyTorch, eager, one run where the row is about a population; recurrent layers are cuDNN's on a GPU."""
 
-    def make(cell: str, inputs: Inputs) -> Job:
+    def make(work: str, inputs: Inputs) -> Job:
         import torch
 
-        from benchmarks import with_torch
-
-        layer, trained = with_torch.recurrent(cell, inputs["params"])
-        layer.to(device)
-        x, g = (torch.from_numpy(inputs[name]).to(device) for name in ("x", "g"))
-
-        def call() -> Any:
-            h = layer(x)[0]
-            return h, torch.autograd.grad(h, list(trained.values()), g)
-
-        def answer(result: Any) -> Arrays:
-            h, gradients = result
-            found = {name: gradient.cpu().numpy().T for name, gradient in zip(trained, gradients, strict=True)}
-            return {"h": h.detach().cpu().numpy(), **found}
-
-        return Job(call, answer)
+        table = load("torch")
+        with torch.device(device):  # for what the job makes; its calls make nothing that is not like what they have
+            return table[work.replace("population", "").rstrip("-")](inputs)
 
     return make
+
+
+def _moved(inputs: Any, device: str) -> Any:
+    """The same numbers, arrays on a device."""
+    from minigrad.backend import to_device
+
+    if isinstance(inputs, dict):
+        return {name: _moved(item, device) for name, item in inputs.items()}
+    return to_device(inputs, device) if hasattr(inputs, "shape") else inputs
+
+
+def _population(inputs: Inputs) -> Job:
+    """An iteration of TPTT by many runs with rates of their own, the first with the rates that a run has alone."""
+    import algorithms
+    from algorithms.model import Model
+    from algorithms.population import Draws, joined, parted
+    from datasets.task import Batch
+    from minigrad.rng import stream
+
+    params, method = inputs["params"], algorithms.method("tptt")
+    (D, H), (O,) = params["W_xh"].shape, params["b_y"].shape
+    model = Model.make(input_size=D, hidden=H, output_size=O)
+    configs = [method.config(**method.defaults, alpha_f=0.01 / (1 + run / POPULATION)) for run in range(POPULATION)]
+    streams = [stream(0, "bench", "step") for _ in configs]
+    config = joined(configs)
+    state = joined([method.init(each, model, params, rng) for each, rng in zip(configs, streams, strict=True)])
+    batch, draws = joined([Batch(inputs["x"], inputs["y"])] * POPULATION), Draws(streams)
+
+    def call() -> Any:
+        nonlocal state
+        state, info = method.step(config, model, state, batch, draws)
+        return state, info
+
+    def answer(result: Any) -> Arrays:
+        at, info = parted(result, POPULATION)[0]
+        velocities = {**at.optimizer_f["velocity"], **at.optimizer_g["velocity"]}
+        return {"loss": info.loss, **at.params, **{f"velocity/{name}": v for name, v in velocities.items()}}
+
+    return Job(call, answer)
 
 
 def by_cupy(call: Callable[[], Any], repeats: int) -> float:
@@ -147,56 +172,66 @@ def by_torch(call: Callable[[], Any], repeats: int) -> float:
 
 
 def measure(row: Row, contestants: Mapping[str, Contestant], rounds: int = ROUNDS) -> dict[str, Any]:
-    """A row's times, ours and those of a peer that computes the same.
+    """A row's times, ours and those of the peers that compute the same.
 
     Returns:
-        For JSON: name, sizes; difference of the peer, as a part of what is tolerated; seconds a call by contestant,
-        median and quartiles (none of a peer that computes something else); ratio of the medians.
+        For JSON: name, sizes; by peer its difference, as a part of what is tolerated; seconds a call, of one run, by
+        contestant, median and quartiles (none of a peer that computes something else); by peer the ratio of the
+        medians, and the goal.
     """
     from benchmarks.inputs import INPUTS
     from benchmarks.measure import compare, quartiles
 
-    inputs = INPUTS[row.work](row.sizes)
-    jobs = {name: contestant.job(row.work, inputs) for name, contestant in contestants.items()}
+    taking_part = ["ours", *row.peers]
+    inputs = INPUTS[row.work.removesuffix("-population")](row.sizes)
+    runs = {"ours": POPULATION if row.work.endswith("population") else 1}
+    jobs = {name: contestants[name].job(row.work, inputs) for name in taking_part}
     answers = {name: job.answer(job.call()) for name, job in jobs.items()}
-    array, gap = compare(row, answers["ours"], answers["torch"])
-    agreed = bool(gap <= 1)
-    names = list(jobs) if agreed else ["ours"]
+    gaps = {peer: compare(row, answers["ours"], answers[peer]) for peer in row.peers}
+    names = ["ours", *(peer for peer, (_, gap) in gaps.items() if gap <= 1)]
     repeats, times = {}, {name: list[float]() for name in names}
     for name in names:
         contestants[name].seconds(jobs[name].call, WARM)
         repeats[name] = max(1, int(SLOT / max(contestants[name].seconds(jobs[name].call, 1), 1e-9)))
     for number in range(rounds):
         for name in names if number % 2 else reversed(names):
-            times[name].append(contestants[name].seconds(jobs[name].call, repeats[name]))
+            taken = contestants[name].seconds(jobs[name].call, repeats[name])
+            times[name].append(taken / runs.get(name, 1))
     medians = {name: statistics.median(found) for name, found in times.items()}
     return {
         "name": row.name,
         "sizes": dict(row.sizes),
-        "difference": {"array": array, "of_tolerated": gap},
-        "agreed": agreed,
+        "differences": {peer: {"array": array, "of_tolerated": float(gap)} for peer, (array, gap) in gaps.items()},
         "seconds": {name: {"median": medians[name], "quartiles": quartiles(times[name])} for name in names},
-        "ratio": medians["torch"] / medians["ours"] if agreed else None,
-        "goal": row.peers["torch"],
+        "ratios": {peer: medians[peer] / medians["ours"] for peer in names[1:]},
+        "goals": dict(row.peers),
     }
+
+
+def agreed(found: Mapping[str, Any]) -> bool:
+    """Whether all peers compute what we do."""
+    return found["ratios"].keys() == found["differences"].keys()
 
 
 def line(found: Mapping[str, Any]) -> str:
     """A row for people."""
-    ours = f"{found['name']:10} {1000 * found['seconds']['ours']['median']:9.3f} ms"
-    if not found["agreed"]:
-        gap = found["difference"]
-        return f"{ours}   torch differs in {gap['array']}: {gap['of_tolerated']:.2g} of what is tolerated"
-    theirs = 1000 * found["seconds"]["torch"]["median"]
-    return f"{ours}   torch {theirs:9.3f} ms   ratio {found['ratio']:5.2f} (goal {found['goal']})"
+    parts = [f"{found['name']:16} {1000 * found['seconds']['ours']['median']:9.4f} ms"]
+    for peer, gap in found["differences"].items():
+        if peer not in found["ratios"]:
+            parts.append(f"{peer} differs in {gap['array']}: {gap['of_tolerated']:.2g} of what is tolerated")
+            continue
+        goal = "" if found["goals"][peer] is None else f" (goal {found['goals'][peer]:g})"
+        theirs = 1000 * found["seconds"][peer]["median"]
+        parts.append(f"{peer} {theirs:9.4f} ms   ratio {found['ratios'][peer]:5.2f}{goal}")
+    return "   ".join(parts)
 
 
 def check() -> None:
-    """Raise InputError unless there are a GPU, CuPy, and a PyTorch that sees the GPU."""
+    """Raise InputError unless there are a GPU that CuPy can use, and a PyTorch that sees it."""
     from experiments.exits import bad_input
-    from minigrad.backend import check_device
+    from minigrad import devices
 
-    check_device("cuda")
+    devices.use("cuda")
     try:
         import torch
     except ImportError as error:
@@ -208,7 +243,6 @@ def check() -> None:
 
 def about() -> dict[str, Any]:
     """What was measured on."""
-    import cupy
     import torch
 
     from experiments import manifest
@@ -216,10 +250,9 @@ def about() -> dict[str, Any]:
     entry = manifest.entry(iteration=0, task="", device="cuda", kernels={})
     return {
         "format": 1,
-        "gpu": cupy.cuda.runtime.getDeviceProperties(0)["name"].decode(),
-        "cuda": cupy.cuda.runtime.runtimeGetVersion(),
+        "device": entry["device"],
         "cudnn": torch.backends.cudnn.version(),
-        "packages": {**entry["packages"], "cupy": cupy.__version__, "torch": torch.__version__},
+        "packages": {**entry["packages"], "torch": torch.__version__},
         "revision": entry["revision"],
     }
 
@@ -233,14 +266,18 @@ def run(rows: Sequence[str], out: Path | None) -> int:
         if name not in ROWS:
             raise exits.bad_input(exits.unknown("row", name, ROWS))
     check()
-    contestants = {"ours": Contestant(ours("cuda"), by_cupy), "torch": Contestant(theirs("cuda"), by_torch)}
+    contestants = {
+        "ours": Contestant(ours("cuda"), by_cupy),
+        "alone": Contestant(alone("cuda"), by_cupy),
+        "torch": Contestant(theirs("cuda"), by_torch),
+    }
     found = []
     for name in rows or ROWS:
         found.append(measure(ROWS[name], contestants))
         print(line(found[-1]), flush=True)
     if out:
         files.write_atomic(out, (dump({**about(), "rows": found}) + "\n").encode())
-    return exits.FINISHED if all(row["agreed"] for row in found) else exits.FAILED
+    return exits.FINISHED if all(map(agreed, found)) else exits.FAILED
 
 
 def main(arguments: Sequence[str]) -> int:

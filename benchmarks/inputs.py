@@ -121,6 +121,7 @@ INPUTS: dict[str, Callable[[Sizes], Inputs]] = {
     "fptt": _parts,
     **dict.fromkeys(("words", "words-default"), _words),
     **{cell: _cell(cell) for cell in ("srn", "lstm", "gru", "antisymmetric")},
+    "srn-training": _cell("srn"),
     **{f"{cell}-by-x": _cell(cell) for cell in ("lstm", "gru")},
     **dict.fromkeys(("backward", "targets"), _recurrence),
     "readout": _readout,

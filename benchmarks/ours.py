@@ -202,6 +202,7 @@ JOBS: Table = {
     "fptt": _parts,
     **dict.fromkeys(("words", "words-default"), _words),
     "srn": _forward,
+    "srn-training": _training("srn"),
     **{name: _training(name) for name in ("lstm", "gru", "antisymmetric")},
     **{f"{name}-by-x": _training(name, by_x=True) for name in ("lstm", "gru")},
     "backward": _backward,

@@ -22,8 +22,8 @@ NAG: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "fused": T
 
 
 def _tensor(array: Any) -> torch.Tensor:
-    """A copy: what a caller holds is never written to."""
-    return torch.from_numpy(np.array(array))
+    """A copy where PyTorch makes tensors by default: what a caller holds is never written to."""
+    return torch.from_numpy(np.array(array)).to(torch.get_default_device())
 
 
 def _tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -31,7 +31,7 @@ def _tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
 
 
 def _array(tensor: torch.Tensor) -> Any:
-    return tensor.detach().numpy().copy()
+    return tensor.detach().cpu().numpy().copy()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ _LAYERS: dict[str, Any] = {"srn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": to
 _NAMES = {"W_xh": "weight_ih_l0", "W_hh": "weight_hh_l0", "b_h": "bias_ih_l0", "b_xh": "bias_ih_l0"}
 
 
-def recurrent(cell: str, params: Arrays) -> tuple[Any, dict[str, torch.Tensor]]:
+def _layer(cell: str, params: Arrays) -> tuple[Any, dict[str, torch.Tensor]]:
     """A recurrent layer with given parameters, and its trained parameters by our names."""
     names = _NAMES | ({"b_hh": "bias_hh_l0"} if "b_hh" in params else {})
     layer = _LAYERS[cell](*(params["W_xh"].shape[0], params["W_hh"].shape[0]))
@@ -55,7 +55,7 @@ def recurrent(cell: str, params: Arrays) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def _forward(inputs: Inputs) -> Job:
-    layer, _ = recurrent("srn", inputs["params"])
+    layer, _ = _layer("srn", inputs["params"])
     x = _tensor(inputs["x"])
 
     def call() -> Any:
@@ -67,7 +67,7 @@ def _forward(inputs: Inputs) -> Job:
 
 def _training(cell: str, by_x: bool = False) -> Callable[[Inputs], Job]:
     def make(inputs: Inputs) -> Job:
-        layer, trained = recurrent(cell, inputs["params"])
+        layer, trained = _layer(cell, inputs["params"])
         x, g = _tensor(inputs["x"]).requires_grad_(by_x), _tensor(inputs["g"])
         sources = {**trained, **({"x": x} if by_x else {})}
 
@@ -90,7 +90,7 @@ def _training(cell: str, by_x: bool = False) -> Callable[[Inputs], Job]:
 
 
 def _bptt(inputs: Inputs) -> Job:
-    layer, trained = recurrent("srn", inputs["params"])
+    layer, trained = _layer("srn", inputs["params"])
     readout = torch.nn.Linear(*inputs["params"]["W_hy"].shape)
     with torch.no_grad():
         readout.weight.copy_(_tensor(inputs["params"]["W_hy"].T))
@@ -119,7 +119,7 @@ def _parts(inputs: Inputs) -> Job:
     What is elementwise goes over all parameters in one call, as in PyTorch's own optimisers.
     """
     p, K, alpha, beta = inputs["params"], inputs["K"], 0.5, 0.5
-    layer, trained = recurrent("lstm", p)
+    layer, trained = _layer("lstm", p)
     readout = torch.nn.Linear(*p["W_hy"].shape)
     with torch.no_grad():
         readout.weight.copy_(_tensor(p["W_hy"].T))
@@ -171,7 +171,7 @@ def _words(**options: bool) -> Callable[[Inputs], Job]:
 
     def make(inputs: Inputs) -> Job:
         p, x, y = inputs["params"], _tensor(inputs["x"]), _tensor(inputs["y"])
-        layer, trained = recurrent("gru", p)
+        layer, trained = _layer("gru", p)
         # W in the layout of nn.Linear, [V, H].
         more = {"E": p["E"], "W_hy": p["W_hy"].T.copy(), "b_y": p["b_y"]}
         trained |= {name: _tensor(array).requires_grad_() for name, array in more.items()}
@@ -346,6 +346,7 @@ JOBS: Table = {
     "words": _words(fused=True),
     "words-default": _words(),
     "srn": _forward,
+    "srn-training": _training("srn"),
     **{cell: _training(cell) for cell in ("lstm", "gru")},
     **{f"{cell}-by-x": _training(cell, by_x=True) for cell in ("lstm", "gru")},
     "readout": _readout,
