@@ -1,7 +1,7 @@
 """Which kernels have a compiled twin for the arrays of which library, and for which number types.
 
 numpy    every kernel, by Numba (`minigrad.kernels.fused`), float32 and float64
-cupy     the recurrences, by CUDA (`minigrad.kernels.cuda`), float32
+cupy     by CUDA (`minigrad.kernels.cuda`) the recurrences, float32, and update rules, float32 and float64
 others   none
 """
 
@@ -15,11 +15,18 @@ import numpy as np
 
 from minigrad.backend import Array, get_xp
 
-CUDA = frozenset({"srn", "lstm", "gru", "antisymmetric", "target"})
-"""The kernels that CUDA has; the others run as plain array code on CuPy, whatever is asked for."""
+RECURRENCES = ("srn", "lstm", "gru", "antisymmetric", "target")
+"""Those that CUDA has."""
 
 FUSED_DTYPES: dict[Any, str] = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 """The number types of Numba's kernels, and their names, which NumPy puts together anew each time it is asked."""
+
+
+CUDA: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(RECURRENCES, (np.dtype(np.float32),)),
+    "updates": tuple(FUSED_DTYPES),
+}
+"""The kernels that CUDA has, and their number types; the others are plain array code on CuPy, whatever is asked for."""
 
 
 def is_cupy(xp: ModuleType) -> bool:
@@ -43,8 +50,8 @@ def why_not_fused(arrays: Sequence[Array], kernel: str = "") -> str:
     if is_cupy(xp):
         if kernel not in CUDA:
             return f"fused kernels for arrays of cupy are {', '.join(sorted(CUDA))}"
-        allowed: set[Any] = {np.dtype(np.float32)}
-        wanted = "arrays of cupy of dtype float32"
+        allowed: set[Any] = set(CUDA[kernel])
+        wanted = f"arrays of cupy of dtype {' or '.join(map(str, CUDA[kernel]))}"
     elif xp is np:
         allowed = set(FUSED_DTYPES)
         wanted = "arrays of one dtype, float32 or float64"

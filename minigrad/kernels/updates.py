@@ -29,7 +29,7 @@ from minigrad import kernels
 from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels import Twin
-from minigrad.kernels.libraries import why_not_fused
+from minigrad.kernels.libraries import on_cupy, why_not_fused
 
 Formula: TypeAlias = Callable[..., tuple[Any, ...]]
 """formula(xp, g, *state, *numbers) -> (u, *new state), on arrays or lanes; xp holds the function sqrt."""
@@ -97,14 +97,15 @@ def adadelta(xp: Any, g: Any, r: Any, s: Any, d: Any, c: Any, eps: Any) -> tuple
 
 
 def choose(*arrays: Array) -> Twin:
-    """As `minigrad.kernels.choose`, but `auto` takes `fused` only where an array has at least LEAST elements.
+    """As `minigrad.kernels.choose`, but `auto` takes `fused` only where an array has at least LEAST elements, or is on
+    a GPU, where every operation that is saved is a launch.
 
     To be asked once for all parameters: for small arrays the question costs as much as an update.
     """
     auto = os.environ.get("MINIGRAD_KERNELS", "auto") == "auto"
-    if not arrays or (auto and all(array.size < LEAST for array in arrays)):
+    if not arrays or (auto and all(array.size < LEAST for array in arrays) and not on_cupy(arrays[0])):
         return "reference"
-    return kernels.choose(*arrays)
+    return kernels.choose(*arrays, kernel="updates")
 
 
 def step(
@@ -141,8 +142,12 @@ def step(
         g, *state = arrays
         u, *state = formula(get_xp(p, *arrays), scaled(before, g), *state, *numbers)
         return p + (u if after == 1.0 else after * u), *state
-    if obstacle := why_not_fused((p, *arrays)):
+    if obstacle := why_not_fused((p, *arrays), "updates"):
         raise InputError(f"{formula.__name__}: {obstacle}; use the reference twin")
+    if on_cupy(p):
+        from minigrad.kernels.cuda import updates as cuda
+
+        return cuda.step(formula, (p, *arrays), (*numbers, before, after))
     from minigrad.kernels.fused import updates as fused
 
     return fused.step(formula.__name__, (p, *arrays), (*numbers, before, after))
@@ -158,7 +163,7 @@ def scaled(factor: float | Array, g: Array) -> Array:
 def squares(g: Array, twin: Twin) -> Array:
     """The sum of g^2 in float64, where the squares of float32 numbers neither overflow nor vanish.
 
-    Plain array code sums in an order of its own, so the twins may differ in the last bits.
+    Plain array code sums in an order of its own, so the twins may differ in the last bits; on a GPU they are the same.
 
     Args:
         g: floats, any shape. The reference makes copies in float64, the fused twin none.
@@ -170,11 +175,11 @@ def squares(g: Array, twin: Twin) -> Array:
     Raises:
         InputError: if the fused twin does not take the array.
     """
-    if twin == "reference":
+    if twin == "reference" or on_cupy(g):
         xp = get_xp(g)
         wide = xp.astype(g, xp.float64)
         return xp.sum(wide * wide)
-    if obstacle := why_not_fused((g,)):
+    if obstacle := why_not_fused((g,), "updates"):
         raise InputError(f"squares: {obstacle}; use the reference twin")
     from minigrad.kernels.fused import updates as fused
 

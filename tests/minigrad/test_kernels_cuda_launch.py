@@ -24,7 +24,7 @@ from minigrad.kernels.cases import CASES
 from minigrad.kernels.cuda import geometry, launch
 from minigrad.kernels.cuda.geometry import CELLS, CLUSTERS, ROWS, THREADS, Cell, Device
 from minigrad.kernels.cuda.launch import Cupy, Program
-from minigrad.kernels.libraries import CUDA
+from minigrad.kernels.libraries import CUDA, RECURRENCES
 from tests.minigrad import nvrtc
 
 HOPPER = Device(multiprocessors=132, shared=227 * 1024, clusters=CLUSTERS)
@@ -130,7 +130,11 @@ def test_sources_are_shipped() -> None:
     settings = (ROOT / "pyproject.toml").read_text()
     assert '"kernels/cuda/sources/*"' in settings
     assert {file.suffix for file in launch.SOURCES.iterdir()} == {".cu", ".cuh"}
-    assert {file.stem for file in launch.SOURCES.glob("*.cu")} == CUDA == {cell.source for cell in CELLS.values()}
+    assert (
+        {file.stem for file in launch.SOURCES.glob("*.cu")}
+        == set(RECURRENCES)
+        == {cell.source for cell in CELLS.values()}
+    )
 
 
 class Kernel:
@@ -218,7 +222,9 @@ F32, F64 = CupyArray("float32"), CupyArray("float64")
 
 
 @pytest.mark.parametrize("wish", ["auto", "fused", "reference", None])
-def test_cuda_has_the_recurrences_in_float32(wish: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_has_the_recurrences_in_float32_and_the_update_rules(
+    wish: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All else is plain array code on a GPU, whatever is asked for."""
     monkeypatch.delenv("MINIGRAD_KERNELS", raising=False)
     if wish:
@@ -229,11 +235,11 @@ def test_cuda_has_the_recurrences_in_float32(wish: str | None, monkeypatch: pyte
     assert kernels.choose(F32) == "reference"
     assert kernels.choose(F64) == "reference"
     for kernel in CASES:
-        if wish == "fused" and kernel in CUDA:
+        if wish == "fused" and kernel in RECURRENCES:
             with pytest.raises(InputError, match=r"fused is not possible here: .* cupy of dtype float32, not float64"):
                 kernels.choose(F64, kernel=kernel)
         else:
-            assert kernels.choose(F64, kernel=kernel) == "reference"
+            assert kernels.choose(F64, kernel=kernel) == (expected[kernel] if kernel == "updates" else "reference")
 
 
 def test_a_twin_that_is_not_there_is_refused() -> None:

@@ -17,7 +17,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,9 +28,10 @@ import numpy as np
 import pytest
 
 from minigrad.kernels import libraries
-from minigrad.kernels.cuda import launch
+from minigrad.kernels.cuda import launch, updates
 from minigrad.kernels.cuda.geometry import CLUSTERS, Device
 from minigrad.kernels.cuda.launch import Program, packed
+from minigrad.kernels.cuda.updates import TYPES, Elementwise
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
@@ -85,8 +86,32 @@ class Host:
 def take_the_place_of_cupy(patch: pytest.MonkeyPatch, host: Host) -> None:
     """Make NumPy's arrays count as CuPy's, with a stand-in as their GPU."""
     patch.setattr(libraries, "is_cupy", lambda xp: True)
-    for kernel in libraries.CUDA:
+    for kernel in libraries.RECURRENCES:
         patch.setattr(import_module(f"minigrad.kernels.cuda.{kernel}"), "machine_of", lambda array: host)
+    patch.setattr(updates, "by_cupy", elementwise)
+
+
+def elementwise(function: Elementwise) -> Callable[..., Any]:
+    """In the place of `updates.by_cupy`: a loop over the elements."""
+    kind = TYPES[function.dtype]
+    taken = "".join(f"{kind} {name} = in[{i}][e]; " for i, name in enumerate(function.inputs))
+    made = "".join(f"{kind} {name}; " for name in function.outputs)
+    given = "".join(f"out[{i}][e] = {name}; " for i, name in enumerate(function.outputs))
+    loop = f"for (long e = 0; e < n; ++e) {{ {taken}{made}{function.operation} {given}}}"
+    entry = f'extern "C" void run(long n, {kind}** in, {kind}** out) {{ {loop} }}'
+    library = ctypes.CDLL(str(_built(f"#include <cmath>\nusing std::sqrt;\n{entry}\n")))
+
+    def call(*arguments: Any) -> Any:
+        assert len(arguments) == len(function.inputs)
+        assert all(isinstance(a, float) or a.dtype == function.dtype for a in arguments), function.name
+        broadcast = np.broadcast_arrays(*(np.asarray(a, function.dtype) for a in arguments))
+        old = [np.array(array, order="C") for array in broadcast]
+        new = [np.empty(old[0].shape, function.dtype) for _ in function.outputs]
+        pointers = ((ctypes.c_void_p * len(group))(*(a.ctypes.data for a in group)) for group in (old, new))
+        library.run(ctypes.c_long(old[0].size), *pointers)
+        return new[0] if len(new) == 1 else tuple(new)
+
+    return call
 
 
 def launched(
