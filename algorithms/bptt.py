@@ -50,10 +50,6 @@ class Config(PartLosses):
     rate_window: int | None = None
     """Steps of a window that has the learning rate lr (>= 1): one of T steps has lr T / rate_window (Merity et al.
     2018, whose windows vary around that length); None: all have lr."""
-    clip: float | None = None
-    """Largest global norm of the gradient, > 0 (None: no clipping)."""
-    frozen: tuple[str, ...] = ()
-    """Parameters that are not trained, such as W_hh b_h."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Factors on the learning rate of single parameters, >= 0, such as W_hh 1e-4 b_h 1e-4 (the control BPTT-split)."""
     update_freq: int = 1
@@ -63,7 +59,7 @@ class Config(PartLosses):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "update_freq")
-        above_zero(self, "clip", "rate_window")
+        above_zero(self, "rate_window")
         if self.rate_window is not None and self.update_freq != 1:
             raise InputError("rate_window is the rate of one window: leave update_freq at 1 with it")
         for name, factor in self.rates.items():
@@ -76,10 +72,11 @@ class Config(PartLosses):
         """With the learning rate of a window of T steps."""
         return self if self.rate_window is None else replace(self, lr=self.lr * T / self.rate_window)
 
-    def update_rule(self, at: schedules.Schedule) -> optim.Optimizer:
-        """Clipping, the optimiser at the rate of today, the rates: in this order."""
-        stages = [self.rule(self.rate(at)), optim.scale(self.rates)]
-        return optim.chain(*([optim.clip_global_norm(self.clip)] if self.clip is not None else []), *stages)
+    def _rule(self, lr: float) -> optim.Optimizer:
+        """The update rule, then the rates. They come before nt-asgd, whose update is linear in the gradient and which
+        averages the parameters as its own updates leave them."""
+        rule, rates = super()._rule(lr), optim.scale(self.rates)
+        return optim.chain(rates, rule) if self.optimizer == "nt-asgd" else optim.chain(rule, rates)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ from algorithms.protocol import (
     above_zero,
     at_least_zero,
     check_names,
+    clipped,
     last_state,
     without,
 )
@@ -105,8 +106,6 @@ class Config(UpdateRule):
     """When duals move: before the theta-steps, as in the released code, or after them (admm)."""
     opt_arctanh: bool = False
     """Whether to optimise z with h = tanh(z) in place of h."""
-    frozen: tuple[str, ...] = ()
-    """Parameters that are not trained, such as W_hh b_h."""
     optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta"] = "adagrad"
     """Update rule of the parameters."""
 
@@ -117,20 +116,16 @@ class Config(UpdateRule):
 
     def update_rule(self) -> optim.Optimizer:
         """Of the parameters."""
-        return _clipped(self.clip, self.rule(self.theta_lr))
+        return clipped(self.clip, self.rule(self.theta_lr))
 
     def h_rule(self) -> optim.Optimizer:
         """Of the free states."""
         rule = optim.sgd(self.h_lr) if self.h_optimizer == "sgd" else optim.adagrad(self.h_lr, self.adagrad_eps)
-        return _clipped(self.h_clip, rule)
+        return clipped(self.h_clip, rule)
 
     def penalty(self, block: int) -> float:
         """lambda as J counts it, for blocks of so many steps."""
         return self.lam / block if self.per_token else self.lam
-
-
-def _clipped(threshold: float | None, rule: optim.Optimizer) -> optim.Optimizer:
-    return rule if threshold is None else optim.chain(optim.clip_global_norm(threshold), rule)
 
 
 @dataclass(frozen=True)

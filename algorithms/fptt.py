@@ -52,6 +52,7 @@ from algorithms.protocol import (
     Batch,
     Info,
     Method,
+    OptimizerName,
     above_zero,
     at_least_zero,
     check_names,
@@ -88,11 +89,7 @@ class Config(PartLosses):
     rate_window: int | None = None
     """Steps that windows are measured by (>= 1): one of T steps in P' parts has the rate lr T / (2 rate_window P')
     (released code for PTB-char and PTB-word, whose windows vary around that length); None: all have lr."""
-    clip: float | None = None
-    """Largest norm of the gradient, regulariser included, > 0 (None: no clipping)."""
-    frozen: tuple[str, ...] = ()
-    """Parameters that are not trained, such as W_hh b_h."""
-    optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta", "nt-asgd"] = "adam"
+    optimizer: OptimizerName = "adam"
     """Update rule (nt-asgd: sgd that averages its parameters once checks become worse)."""
     carry: Literal["recomputed", "last"] = "recomputed"
     """State that the next window of a text begins in: that of one more pass through this one with the new parameters
@@ -106,7 +103,7 @@ class Config(PartLosses):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "alpha", "beta", "penalty_factor", "rho")
-        above_zero(self, "clip", "inner_steps", "rate_window")
+        above_zero(self, "inner_steps", "rate_window")
         if self.beta > 1 or self.rho > 1:
             raise InputError(f"beta and rho must be at most 1, got {self.beta} and {self.rho}")
         if self.form != "running" and (self.beta, self.penalty_factor, self.rho) != (0.5, 1.0, 0.0):
@@ -117,11 +114,6 @@ class Config(PartLosses):
         if self.rate_window is None:
             return self
         return replace(self, lr=self.lr * T / (2 * self.rate_window * parts))
-
-    def update_rule(self, at: schedules.Schedule) -> optim.Optimizer:
-        """Clipping, then the optimiser at the rate of today."""
-        rule = self.rule(self.rate(at))
-        return rule if self.clip is None else optim.chain(optim.clip_global_norm(self.clip), rule)
 
 
 @dataclass(frozen=True)
