@@ -17,7 +17,8 @@ place; l_p is a mean over sequences. Three readings of Q are at hand, for the pa
     per-example   the released code's option, which does not run, by its description: Q belongs to a sequence and a
                   part; every fifth pass makes it 0.6 Q + 0.4 P_hat, D[y, p] standing in for a P_hat that is wrong
 
-In the first pass, and where data have no end, class-mean and per-example take Q = 1 / C.
+In the first pass class-mean and per-example take Q = 1 / C. Where data have no end there is no other pass: class-mean
+goes on with it, per-example is refused.
 
 For the adding task the released code has p + 1 / K in the place of b, a slip of precedence, and takes no step on parts
 from K - 1 on, so that it never trains on the answer at the end: `part_weight` slip.

@@ -228,6 +228,12 @@ def check_names(params: Params, option: str, names: Iterable[str]) -> None:
             raise InputError(f"{option}: there is no parameter {name!r}; there are {', '.join(params)}")
 
 
+def check_layout(noisy: bool, blocks: bool) -> None:
+    """Raise InputError if a model that is to be drawn is to be trained on successive blocks side by side."""
+    if noisy and blocks:
+        raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
+
+
 def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None) -> Array:
     """h_0 [B, S]: the carried state where the batch continues the one before, zeros elsewhere.
 
@@ -240,8 +246,7 @@ def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None)
     if not batch.continues:
         carry = None
     if batch.consecutive:
-        if model.noisy:
-            raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
+        check_layout(model.noisy, blocks=True)
         first = model.initial_state(params, 1) if carry is None else carry[-1:, ...]
         return border_states(model, params, batch.x, first[0, ...])[:-1, ...]
     if carry is None:
