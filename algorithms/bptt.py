@@ -98,18 +98,28 @@ class State:
 
 
 def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
-    """A fresh state around given parameters."""
+    """A fresh state around given parameters.
+
+    Raises:
+        InputError: if there is no parameter of a name; if there are to be parts where every step has an answer, or as
+            `algorithms.part_losses.kind_of`.
+    """
     check_names(params, "frozen", config.frozen)
     check_names(params, "rates", config.rates)
     if config.parts > 1:
-        part_losses.divergence(config, model)
+        part_losses.kind_of(config, model)
         if model.loss_at == "every":
             raise InputError("parts are for sequences with one answer: where every step has one, they add nothing")
     return State(params, config.update_rule(schedules.fresh()).init(without(params, *config.frozen)))
 
 
 def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
-    """One update by the gradient of the loss on one batch."""
+    """One update by the gradient of the loss on one batch.
+
+    Raises:
+        InputError: if the sequences have fewer steps than there are to be parts, or need numbers and have none, or the
+            batch does not fit the carried state.
+    """
     p, x = state.params, batch.x
     h0 = initial_state(model, p, batch, state.carry)
     model = model.drawn(rng, p, *x.shape[:2])
@@ -136,7 +146,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     )
     waiting: dict[str, Any] = {"total": None, "count": 0} if due else {"total": total, "count": count}
     after = replace(state, params=W, optimizer=optimizer, carry=last_state(h.value), estimate=estimate, **waiting)
-    return (ended(after) if batch.last else after), info
+    return (ended(config, model, after) if batch.last else after), info
 
 
 def _loss(
@@ -152,17 +162,18 @@ def _loss(
             continue
         Q = part_losses.estimated(config, model, kept, batch, span, passes)
         l, z = part_losses.loss(config, model, w, h[span.last - 1, ...], batch, span, Q)
-        kept = part_losses.told(config, kept, batch, span, passes, None if z is None else z.value)
+        kept = part_losses.told(config, model, kept, batch, span, passes, None if z is None else z.value)
         losses.append(l)
     return ops.sum(ops.stack(losses)), kept
 
 
-def ended(state: State) -> State:
+def ended(config: Config, model: Model, state: State) -> State:
     """The state after a pass through the data."""
-    return replace(state, schedule=schedules.passed(state.schedule), estimate=part_losses.turned(state.estimate))
+    estimate = part_losses.turned(config, model, state.estimate)
+    return replace(state, schedule=schedules.passed(state.schedule), estimate=estimate)
 
 
-def memory(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:
+def measure(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:
     """`tape_bytes`: what the tape of the step kept for the way back."""
     return {"tape_bytes": info.kept_bytes}
 
@@ -196,6 +207,6 @@ METHODS = {
         draws=True,
         validated=schedules.validated,
         judged=schedules.judged,
-        measure=memory,
+        measure=measure,
     )
 }
