@@ -111,7 +111,9 @@ def test_the_papers_order_moves_duals_last() -> None:
 def test_steps_on_z_keep_states_inside_tanh(cell: str) -> None:
     model = network(cell=cell)[0]
     options: dict[str, Any] = {"h_lr": 100.0, "h_optimizer": "sgd", "lam": 3.0, "theta_lr": 0.0, "h_init": "restart"}
-    largest = [np.abs(train(batches(1), model, opt_arctanh=on, **options)[1][0].arrays["h"]).max() for on in (False, True)]
+    largest = [
+        np.abs(train(batches(1), model, opt_arctanh=on, **options)[1][0].arrays["h"]).max() for on in (False, True)
+    ]
     assert largest[0] > 1 >= largest[1]
     _, (still,) = train(batches(1), model, opt_arctanh=True, h_lr=0.0)
     _, (plain,) = train(batches(1), model, h_lr=0.0)
