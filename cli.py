@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,12 +79,12 @@ def evaluate(
     device: str | None = None,
     data_dir: Path | None = None,
     dynamic: bool = False,
-    lr: float = 0.002,
-    lam: float = 0.02,
-    eps: float = 0.001,
-    window: int = 5,
-    statistics_batch: int = 100,
-    statistic: Literal["sum", "mean"] = "sum",
+    lr: float | None = None,
+    lam: float | None = None,
+    eps: float | None = None,
+    window: int | None = None,
+    statistics_batch: int | None = None,
+    statistic: Literal["sum", "mean"] | None = None,
     json: bool = False,
 ) -> int:
     """Score a trained network on sequences that it has not seen.
@@ -100,22 +99,24 @@ def evaluate(
         data_dir: Folder of downloaded data; None: that of the run.
         dynamic: Of a text: go on learning from each window once it is scored (Krause et al. 2018), which takes long;
             size counts these windows.
-        lr: With dynamic: learning rate.
-        lam: With dynamic: rate of the decay towards the trained parameters (lambda).
-        eps: With dynamic: added to the root of the squared gradients.
-        window: With dynamic: tokens of a window.
-        statistics_batch: With dynamic: streams in which the training text is gone through for the squared gradients.
-        statistic: With dynamic: their sum over windows or their mean.
+        lr: With dynamic: learning rate; None: 0.002.
+        lam: With dynamic: rate of the decay towards the trained parameters (lambda); None: 0.02.
+        eps: With dynamic: added to the root of the squared gradients; None: 0.001.
+        window: With dynamic: tokens of a window; None: 5.
+        statistics_batch: With dynamic: streams in which the training text is gone through for the squared gradients;
+            None: 100.
+        statistic: With dynamic: their sum over windows or their mean; None: sum.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
     from algorithms.dynamic import Config
     from experiments import display, evaluate
 
-    wished = Config(lr=lr, lam=lam, eps=eps, window=window, statistics_batch=statistics_batch, statistic=statistic)
-    if not dynamic and wished != Config():
-        given = [field.name for field in fields(Config) if getattr(wished, field.name) != getattr(Config(), field.name)]
-        raise exits.bad_input(f"--{given[0].replace('_', '-')} belongs to a dynamic evaluation: add --dynamic")
-    adapting: dict[str, Any] = {"dynamic": wished, "display": display.suited()} if dynamic else {}
+    options: dict[str, Any] = {"lr": lr, "lam": lam, "eps": eps, "window": window}
+    options |= {"statistics_batch": statistics_batch, "statistic": statistic}
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and not dynamic:
+        raise exits.bad_input(f"--{next(iter(given)).replace('_', '-')} belongs to a dynamic evaluation: add --dynamic")
+    adapting: dict[str, Any] = {"dynamic": Config(**given), "display": display.suited()} if dynamic else {}
     places: dict[str, Any] = {"length": length, "device": device, "data_dir": data_dir}
     display.print_scores(evaluate.evaluate(run, checkpoint, split, size, **places, **adapting), json)
     return exits.FINISHED

@@ -50,10 +50,6 @@ class Config(PartLosses):
     rate_window: int | None = None
     """Steps of a window that has the learning rate lr (>= 1): one of T steps has lr T / rate_window (Merity et al.
     2018, whose windows vary around that length); None: all have lr."""
-    clip: float | None = None
-    """Largest global norm of the gradient, > 0 (None: no clipping)."""
-    frozen: tuple[str, ...] = ()
-    """Parameters that are not trained, such as W_hh b_h."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Factors on the learning rate of single parameters, >= 0, such as W_hh 1e-4 b_h 1e-4 (the control BPTT-split)."""
     update_freq: int = 1
@@ -63,7 +59,7 @@ class Config(PartLosses):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "update_freq")
-        above_zero(self, "clip", "rate_window")
+        above_zero(self, "rate_window")
         if self.rate_window is not None and self.update_freq != 1:
             raise InputError("rate_window is the rate of one window: leave update_freq at 1 with it")
         for name, factor in self.rates.items():
@@ -76,10 +72,11 @@ class Config(PartLosses):
         """With the learning rate of a window of T steps."""
         return self if self.rate_window is None else replace(self, lr=self.lr * T / self.rate_window)
 
-    def update_rule(self, at: schedules.Schedule) -> optim.Optimizer:
-        """Clipping, the optimiser at the rate of today, the rates: in this order."""
-        stages = [self.rule(self.rate(at)), optim.scale(self.rates)]
-        return optim.chain(*([optim.clip_global_norm(self.clip)] if self.clip is not None else []), *stages)
+    def _rule(self, lr: float) -> optim.Optimizer:
+        """The update rule, then the rates. They come before nt-asgd, whose update is linear in the gradient and which
+        averages the parameters as its own updates leave them."""
+        rule, rates = super()._rule(lr), optim.scale(self.rates)
+        return optim.chain(rates, rule) if self.optimizer == "nt-asgd" else optim.chain(rule, rates)
 
 
 @dataclass(frozen=True)
@@ -101,18 +98,28 @@ class State:
 
 
 def init(config: Config, model: Model, params: Params, rng: np.random.Generator) -> State:
-    """A fresh state around given parameters."""
+    """A fresh state around given parameters.
+
+    Raises:
+        InputError: if there is no parameter of a name; if there are to be parts where every step has an answer, or as
+            `algorithms.part_losses.kind_of`.
+    """
     check_names(params, "frozen", config.frozen)
     check_names(params, "rates", config.rates)
     if config.parts > 1:
-        part_losses.divergence(config, model)
+        part_losses.kind_of(config, model)
         if model.loss_at == "every":
             raise InputError("parts are for sequences with one answer: where every step has one, they add nothing")
     return State(params, config.update_rule(schedules.fresh()).init(without(params, *config.frozen)))
 
 
 def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
-    """One update by the gradient of the loss on one batch."""
+    """One update by the gradient of the loss on one batch.
+
+    Raises:
+        InputError: if the sequences have fewer steps than there are to be parts, or need numbers and have none, or the
+            batch does not fit the carried state.
+    """
     p, x = state.params, batch.x
     h0 = initial_state(model, p, batch, state.carry)
     model = model.drawn(rng, p, *x.shape[:2])
@@ -139,7 +146,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     )
     waiting: dict[str, Any] = {"total": None, "count": 0} if due else {"total": total, "count": count}
     after = replace(state, params=W, optimizer=optimizer, carry=last_state(h.value), estimate=estimate, **waiting)
-    return (ended(after) if batch.last else after), info
+    return (ended(config, model, after) if batch.last else after), info
 
 
 def _loss(
@@ -155,17 +162,18 @@ def _loss(
             continue
         Q = part_losses.estimated(config, model, kept, batch, span, passes)
         l, z = part_losses.loss(config, model, w, h[span.last - 1, ...], batch, span, Q)
-        kept = part_losses.told(config, kept, batch, span, passes, None if z is None else z.value)
+        kept = part_losses.told(config, model, kept, batch, span, passes, None if z is None else z.value)
         losses.append(l)
     return ops.sum(ops.stack(losses)), kept
 
 
-def ended(state: State) -> State:
+def ended(config: Config, model: Model, state: State) -> State:
     """The state after a pass through the data."""
-    return replace(state, schedule=schedules.passed(state.schedule), estimate=part_losses.turned(state.estimate))
+    estimate = part_losses.turned(config, model, state.estimate)
+    return replace(state, schedule=schedules.passed(state.schedule), estimate=estimate)
 
 
-def memory(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:
+def measure(config: Config, model: Model, state: State, batch: Batch, info: Info) -> dict[str, Any]:
     """`tape_bytes`: what the tape of the step kept for the way back."""
     return {"tape_bytes": info.kept_bytes}
 
@@ -199,6 +207,6 @@ METHODS = {
         draws=True,
         validated=schedules.validated,
         judged=schedules.judged,
-        measure=memory,
+        measure=measure,
     )
 }

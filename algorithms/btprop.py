@@ -47,12 +47,13 @@ from algorithms.protocol import (
     above_zero,
     at_least_zero,
     check_names,
+    clipped,
     last_state,
     without,
 )
 from minigrad import ops, optim
 from minigrad.backend import Array, Params, get_xp, numbers, sign
-from minigrad.cells import SRN
+from minigrad.cells import GRU, SRN, ChoGRU
 from minigrad.errors import InputError
 from minigrad.tape import Tape, Tensor
 
@@ -95,7 +96,7 @@ class Config(UpdateRule):
     dual: Literal["literal", "scaled"] = "literal"
     """Dual step: literal, by the gradient of J, in which u itself is; or scaled, by the residual alone, as in ADMM."""
     alm_steps: int = 5
-    """Joint steps on states and parameters (>= 1; alm)."""
+    """Joint steps on states and parameters, in place of H-steps and theta-steps (>= 1; alm)."""
     h_init: Literal["sequential", "restart", "zero"] = "sequential"
     """First free states: sequential, what the network predicts (paper); restart, what each block predicts from a zero
     state, and zero for the last (released code, flag mb_init); zero (released code, default)."""
@@ -105,8 +106,6 @@ class Config(UpdateRule):
     """When duals move: before the theta-steps, as in the released code, or after them (admm)."""
     opt_arctanh: bool = False
     """Whether to optimise z with h = tanh(z) in place of h."""
-    frozen: tuple[str, ...] = ()
-    """Parameters that are not trained, such as W_hh b_h."""
     optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta"] = "adagrad"
     """Update rule of the parameters."""
 
@@ -114,23 +113,23 @@ class Config(UpdateRule):
         super().__post_init__()
         at_least_zero(self, "lam", "h_steps", "h_lr", "theta_lr", "u_lr")
         above_zero(self, "h_clip", "clip", "theta_steps", "alm_steps", "u_start")
+        if self.constraint == "alm" and (self.h_steps, self.theta_steps) != (1, 1):
+            raise InputError("h_steps and theta_steps belong to pm and admm, alm has alm_steps: leave them out")
+        if self.constraint != "alm" and self.alm_steps != 5:
+            raise InputError(f"alm_steps belongs to alm: leave it out with {self.constraint}")
 
     def update_rule(self) -> optim.Optimizer:
         """Of the parameters."""
-        return _clipped(self.clip, self.rule(self.theta_lr))
+        return clipped(self.clip, self.rule(self.theta_lr))
 
     def h_rule(self) -> optim.Optimizer:
         """Of the free states."""
         rule = optim.sgd(self.h_lr) if self.h_optimizer == "sgd" else optim.adagrad(self.h_lr, self.adagrad_eps)
-        return _clipped(self.h_clip, rule)
+        return clipped(self.h_clip, rule)
 
     def penalty(self, block: int) -> float:
         """lambda as J counts it, for blocks of so many steps."""
         return self.lam / block if self.per_token else self.lam
-
-
-def _clipped(threshold: float | None, rule: optim.Optimizer) -> optim.Optimizer:
-    return rule if threshold is None else optim.chain(optim.clip_global_norm(threshold), rule)
 
 
 @dataclass(frozen=True)
@@ -155,9 +154,10 @@ def init(config: Config, model: Model, params: Params, rng: np.random.Generator)
     """
     if model.loss_at != "every":
         raise InputError("btprop is defined for a loss at every step: use a text task, such as sample-char")
-    bounded = isinstance(model.cell, SRN) and model.cell.activation == "tanh"
-    if config.opt_arctanh and not (bounded or type(model.cell).__name__ == "GRU"):
-        raise InputError("opt_arctanh needs states between -1 and 1: those of gru, or of srn with tanh, one layer")
+    cell = model.cell
+    bounded = isinstance(cell, GRU | ChoGRU) or (isinstance(cell, SRN) and cell.activation == "tanh")
+    if config.opt_arctanh and not bounded:
+        raise InputError("opt_arctanh needs states between -1 and 1: gru, gru-cho, or srn with tanh, one layer")
     check_names(params, "frozen", config.frozen)
     carry = last_state(model.initial_state(params, 1))
     return State(params, config.update_rule().init(without(params, *config.frozen)), carry)

@@ -52,6 +52,7 @@ from algorithms.protocol import (
     Batch,
     Info,
     Method,
+    OptimizerName,
     above_zero,
     at_least_zero,
     check_names,
@@ -88,11 +89,7 @@ class Config(PartLosses):
     rate_window: int | None = None
     """Steps that windows are measured by (>= 1): one of T steps in P' parts has the rate lr T / (2 rate_window P')
     (released code for PTB-char and PTB-word, whose windows vary around that length); None: all have lr."""
-    clip: float | None = None
-    """Largest norm of the gradient, regulariser included, > 0 (None: no clipping)."""
-    frozen: tuple[str, ...] = ()
-    """Parameters that are not trained, such as W_hh b_h."""
-    optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta", "nt-asgd"] = "adam"
+    optimizer: OptimizerName = "adam"
     """Update rule (nt-asgd: sgd that averages its parameters once checks become worse)."""
     carry: Literal["recomputed", "last"] = "recomputed"
     """State that the next window of a text begins in: that of one more pass through this one with the new parameters
@@ -106,22 +103,20 @@ class Config(PartLosses):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "alpha", "beta", "penalty_factor", "rho")
-        above_zero(self, "clip", "inner_steps", "rate_window")
+        above_zero(self, "inner_steps", "rate_window")
         if self.beta > 1 or self.rho > 1:
             raise InputError(f"beta and rho must be at most 1, got {self.beta} and {self.rho}")
-        if self.form != "running" and (self.beta, self.penalty_factor, self.rho) != (0.5, 1.0, 0.0):
+        shaped = (self.beta, self.penalty_factor, self.rho) != (0.5, 1.0, 0.0)
+        if self.form != "running" and shaped:
             raise InputError(f"beta, penalty_factor and rho belong to form running: leave them out with {self.form}")
+        if self.alpha == 0 and (shaped or self.pass_end is not None):
+            raise InputError("alpha 0 is no regulariser: leave out beta, penalty_factor, rho and pass_end with it")
 
     def for_window(self, T: int, parts: int) -> Config:
         """With the learning rate of a window of T steps in so many parts."""
         if self.rate_window is None:
             return self
         return replace(self, lr=self.lr * T / (2 * self.rate_window * parts))
-
-    def update_rule(self, at: schedules.Schedule) -> optim.Optimizer:
-        """Clipping, then the optimiser at the rate of today."""
-        rule = self.rule(self.rate(at))
-        return rule if self.clip is None else optim.chain(optim.clip_global_norm(self.clip), rule)
 
 
 @dataclass(frozen=True)
@@ -146,10 +141,10 @@ def init(config: Config, model: Model, params: Params, rng: np.random.Generator)
     """A fresh state around given parameters: W_bar_1 = W_1, and zeros.
 
     Raises:
-        InputError: if there is no parameter of a name, or as `algorithms.part_losses.divergence`.
+        InputError: if there is no parameter of a name, or as `algorithms.part_losses.kind_of`.
     """
     check_names(params, "frozen", config.frozen)
-    part_losses.divergence(config, model)
+    part_losses.kind_of(config, model)
     if config.carry == "last" and model.vocabulary is None:
         raise InputError("carry is about the windows of a text: leave it out for this task")
     trained = without(params, *config.frozen)
@@ -176,31 +171,32 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     config = config.for_window(batch.x.shape[0], len(cut))
     entered = h = initial_state(model, state.params, batch, carried(model, state, rng) if batch.continues else None)
     at = replace(state, estimate=state.estimate or part_losses.fresh(config, model, batch, h))
-    met: list[Met] = []
+    taken: list[Taken] = []
     for span in cut:
         if part_losses.trained_on(config, span):
             drawn = model.drawn(rng, at.params, span.last - span.first, batch.x.shape[1])
-            at, part = update(Part(config, drawn, batch, span), at, h)
-            met.append(part)
-            h = part.ended
+            at, update = updated(Part(config, drawn, batch, span), at, h)
+            taken.append(update)
+            h = update.ended
 
     recompute = config.carry == "recomputed" and model.vocabulary is not None
     at = replace(at, carry=entered if recompute else h, window=batch.x if recompute else None)
     xp = get_xp(h)
-    losses, grads = xp.stack([part.loss for part in met]), met[-1].gradient
+    losses = xp.stack([update.loss for update in taken])
     info = Info(
         loss=xp.mean(losses),
-        grads=grads,
+        grads=taken[-1].moved_by,
         arrays={"part_losses": losses},
         kernels=model.twins(called(config, model), at.params, batch.x.shape[1]),
-        kept_bytes=max(part.kept_bytes for part in met),
+        kept_bytes=max(update.kept_bytes for update in taken),
     )
-    return (ended(config, at) if batch.last else at), info
+    return (ended(config, model, at) if batch.last else at), info
 
 
-def ended(config: Config, at: State) -> State:
+def ended(config: Config, model: Model, at: State) -> State:
     """The state after a pass through the data."""
-    at = replace(at, schedule=schedules.passed(at.schedule), estimate=part_losses.turned(at.estimate))
+    estimate = part_losses.turned(config, model, at.estimate)
+    at = replace(at, schedule=schedules.passed(at.schedule), estimate=estimate)
     rule = config.pass_end or ("average" if config.form == "running" else "none")
     if not at.regulariser or rule == "none":
         return at
@@ -210,7 +206,8 @@ def ended(config: Config, at: State) -> State:
 
 
 def loss(config: Config, model: Model, W: Params, batch: Batch, h: Array) -> Array:
-    """The mean over parts of l_t without divergence, all at the same parameters, from the state h [B, S] carried on."""
+    """The mean over parts of l_t without divergence, all at the same parameters, from the state h [B, S] carried on:
+    what the command `trace` writes, no part of the method."""
     losses: list[Array] = []
     for span in spans(batch.x.shape[0], config.parts):
         l, s, _ = Part(config, model, batch, span).loss(W, h)
@@ -237,6 +234,7 @@ class Met(NamedTuple):
     loss: Array
     """l_t (0-d)."""
     gradient: Params
+    """grad l_t."""
     ended: Array
     """The state [B, S] in which the part ends."""
     z: Array | None
@@ -271,22 +269,34 @@ class Part:
         return Met(l.value, gradient, last_state(s.value), None if z is None else z.value, tape.stats().bytes_kept)
 
 
-def update(part: Part, at: State, h: Array) -> tuple[State, Met]:
-    """The state after a part, and what the part met before its first step; the gradient is the one that moved W last,
-    regulariser included (before clipping)."""
+class Taken(NamedTuple):
+    """What an update tells."""
+
+    loss: Array
+    """l_t (0-d) before the first of its steps."""
+    moved_by: Params
+    """grad l_t + grad R of the last one, before clipping."""
+    ended: Array
+    """The state [B, S] in which the part ends, before the last one."""
+    kept_bytes: int
+    """What the tape of a step kept for the way back."""
+
+
+def updated(part: Part, at: State, h: Array) -> tuple[State, Taken]:
+    """The state after a part that begins in h [B, S], and what its update tells."""
     config, kept, passes = part.config, at.regulariser, at.schedule["passes"]
     rule = config.update_rule(at.schedule)
     part = replace(part, Q=part_losses.estimated(config, part.model, at.estimate, part.batch, part.span, passes))
     if kept and config.form == "debias":
         kept = kept | {"lambda": part.at(at.params | kept["W_bar"], h).gradient}
-    first: Met | None = None
+    mets: list[Met] = []
     for _ in range(config.inner_steps):
         met = part.at(at.params, h)
         g = regularised(config, kept, at.params, met.gradient) if kept else met.gradient
         W, optimizer = rule.step(g, at.optimizer, at.params)
         at = replace(at, params=W, optimizer=optimizer)
-        first = (first or met)._replace(gradient=g, ended=met.ended)
-    assert first is not None
+        mets.append(met)
+    first, last = mets[0], mets[-1]
     match config.form if kept else "none":
         case "running":
             kept = running(config, kept, at.params)
@@ -294,39 +304,44 @@ def update(part: Part, at: State, h: Array) -> tuple[State, Met]:
             kept = averaged(config, kept, at.params, part.at(at.params, h).gradient)
         case "debias":
             kept = unbiased(kept, at.params, 1 / (2 + passes))
-    estimate = part_losses.told(config, at.estimate, part.batch, part.span, passes, first.z)
-    return replace(at, regulariser=kept, estimate=estimate), first
+    estimate = part_losses.told(config, part.model, at.estimate, part.batch, part.span, passes, first.z)
+    return replace(at, regulariser=kept, estimate=estimate), Taken(first.loss, g, last.ended, first.kept_bytes)
 
 
 def regularised(config: Config, kept: dict[str, Params], W: Params, g: Params) -> Params:
     """grad l_t + grad R at W."""
-    if config.form == "debias":
+    if config.form == "debias":  # R = -<W, lambda_t> + <W, mu_t>
         return {name: g[name] - kept["lambda"][name] + kept["mu"][name] for name in g}
     alpha, W_bar, memory = config.alpha, kept["W_bar"], kept[MEMORY[config.form]]
-    if config.form == "running":
+    if config.form == "running":  # R = -(1 - rho) <W, lambda_t> + c (alpha/2) ||W - W_bar_t||^2
         c, left = config.penalty_factor * alpha, 1 - config.rho
         return {name: g[name] - left * memory[name] + c * (W[name] - W_bar[name]) for name in g}
-    share = 0.5 if config.form == "algorithm2" else 1.0
+    share = 0.5 if config.form == "algorithm2" else 1.0  # 1 / (2 alpha) in Algorithm 2 and Eq. 4, 1 / alpha in Eq. 6
     return {name: g[name] - share * memory[name] + alpha * (W[name] - W_bar[name]) for name in g}
 
 
 def running(config: Config, kept: dict[str, Params], W: Params) -> dict[str, Params]:
-    """lambda and W_bar after a part, from the new parameters."""
+    """lambda and W_bar after a part, from the new parameters: released code."""
     alpha, beta, W_bar, lam = config.alpha, config.beta, kept["W_bar"], kept["lambda"]
+    # lambda_{t+1} = lambda_t - alpha (W_{t+1} - W_bar_t)
     lam = {name: lam[name] - alpha * (W[name] - W_bar[name]) for name in lam}
+    # W_bar_{t+1} = (1 - beta) W_bar_t + beta W_{t+1} - (beta/alpha) lambda_{t+1}
     W_bar = {name: (1 - beta) * W_bar[name] + beta * W[name] - (beta / alpha) * lam[name] for name in lam}
     return {"W_bar": W_bar, "lambda": lam}
 
 
 def averaged(config: Config, kept: dict[str, Params], W: Params, g: Params) -> dict[str, Params]:
-    """W_bar after a part, from the new parameters and the part's gradient there, which is remembered."""
+    """W_bar after a part, from the new parameters and the part's gradient there, which is remembered: Algorithm 2."""
     half, W_bar = 1 / (2 * config.alpha), kept["W_bar"]
+    # W_bar_{t+1} = (W_bar_t + W_{t+1}) / 2 - (1 / (2 alpha)) grad l_t(W_{t+1})
     return {"W_bar": {name: (W_bar[name] + W[name]) / 2 - half * g[name] for name in g}, "last_grad": g}
 
 
 def unbiased(kept: dict[str, Params], W: Params, b: float) -> dict[str, Params]:
-    """W_bar and mu after a part, from the new parameters and lambda, the part's gradient at W_bar."""
+    """W_bar and mu after a part, from the new parameters and lambda, the part's gradient at W_bar: an option of the
+    released code."""
     W_bar, lam, mu = kept["W_bar"], kept["lambda"], kept["mu"]
+    # W_bar_{t+1} = (1 - b) W_bar_t + b W_{t+1},  mu_{t+1} = (1 - b) mu_t + b lambda_t
     return {
         "W_bar": {name: (1 - b) * W_bar[name] + b * W[name] for name in W_bar},
         "mu": {name: (1 - b) * mu[name] + b * lam[name] for name in mu},

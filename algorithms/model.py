@@ -78,9 +78,8 @@ class Model:
 
     def _check_noise(self) -> None:
         """Raise InputError where something is to be dropped or penalised that is not there."""
+        check_penalties(ar=self.ar, tar=self.tar)
         for name, weight in (("ar", self.ar), ("tar", self.tar)):
-            if not (weight >= 0 and isfinite(weight)):
-                raise InputError(f"{name} must be at least 0 and finite, got {weight}")
             if weight and self.loss_at != "every":
                 raise InputError(f"{name} is for a loss at every step, such as that of a text: leave it out")
         missing = {
@@ -282,6 +281,13 @@ class Model:
     def output(self, p: Params, x: Array) -> Array:
         """Logits or values at the scored steps, from h_0 = 0."""
         return self.readout(p, self.scored(self.unroll(p, x, self.initial_state(p, x.shape[1]))))
+
+
+def check_penalties(**weights: float) -> None:
+    """Raise InputError unless the weights of AR and TAR can be ones."""
+    for name, weight in weights.items():
+        if not (weight >= 0 and isfinite(weight)):
+            raise InputError(f"{name} must be at least 0 and finite, got {weight}")
 
 
 def some(p: Params) -> Array:

@@ -17,7 +17,8 @@ place; l_p is a mean over sequences. Three readings of Q are at hand, for the pa
     per-example   the released code's option, which does not run, by its description: Q belongs to a sequence and a
                   part; every fifth pass makes it 0.6 Q + 0.4 P_hat, D[y, p] standing in for a P_hat that is wrong
 
-In the first pass, and where data have no end, class-mean and per-example take Q = 1 / C.
+In the first pass class-mean and per-example take Q = 1 / C. Where data have no end there is no other pass: class-mean
+goes on with it, per-example is refused.
 
 For the adding task the released code has p + 1 / K in the place of b, a slip of precedence, and takes no step on parts
 from K - 1 on, so that it never trains on the answer at the end: `part_weight` slip.
@@ -63,7 +64,7 @@ class PartLosses(Scheduled):
     divergence: Divergence | None = None
     """What is added to a part's loss where a sequence is to be classified: nothing, or the divergence from an estimate
     Q: class-mean (paper), code (released code), per-example; None: class-mean, where there is something to classify and
-    part_weight leaves room for it."""
+    part_weight and parts leave room for it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,8 +111,8 @@ def trained_on(config: PartLosses, span: Span) -> bool:
     return config.part_weight != "slip" or span.p < config.parts - 1
 
 
-def divergence(config: PartLosses, model: Model) -> Divergence:
-    """Which divergence there is.
+def kind_of(config: PartLosses, model: Model) -> Divergence:
+    """Which divergence there is; of one part alone, which is scored with weight 1, none unless it is asked for.
 
     Raises:
         InputError: if one is asked for that cannot be: nothing is classified, or every step has its own answer, or the
@@ -121,7 +122,8 @@ def divergence(config: PartLosses, model: Model) -> Divergence:
         raise InputError("part_weight slip is for sequences with one answer: leave it out for this task")
     classifies = model.loss == "softmax" and model.loss_at == "last"
     if config.divergence is None:
-        return "class-mean" if classifies and config.part_weight in (None, "linear") else "none"
+        room = config.parts > 1 and config.part_weight in (None, "linear")
+        return "class-mean" if classifies and room else "none"
     if config.divergence != "none" and not classifies:
         raise InputError("divergence is for sequences that are classified as a whole: leave it out for this task")
     if config.divergence != "none" and config.part_weight not in (None, "linear"):
@@ -152,7 +154,7 @@ def one_hot(xp: Any, y: Array, C: int, dtype: Any) -> Array:
 
 def called(config: PartLosses, model: Model) -> tuple[str, ...]:
     """The kernels that states and losses call: with a divergence, logits are met in plain array code."""
-    scoring = model.head.kernels if divergence(config, model) != "none" else ()
+    scoring = model.head.kernels if kind_of(config, model) != "none" else ()
     return tuple(name for name in model.kernels if name not in scoring)
 
 
@@ -172,60 +174,75 @@ def fresh(config: PartLosses, model: Model, batch: Batch, like: Array) -> Estima
         like: an array of the dtype and on the device wanted.
 
     Raises:
-        InputError: as `divergence`, or if the sequences of the data have no numbers and need some.
+        InputError: as `kind_of`, or if the sequences of the data have no numbers and need some.
     """
-    kind = divergence(config, model)
-    if kind == "none":
-        return {}
     xp, C, P = get_xp(like), model.output_size, len(spans(batch.x.shape[0], config.parts))
 
     def everywhere(rows: int, value: float) -> list[Array]:
         return [xp.full((rows, C), value, dtype=like.dtype, device=like.device)] * P
 
-    if kind == "class-mean":
-        count = xp.zeros((C,), dtype=like.dtype, device=like.device)
-        return {"Q": everywhere(C, 1 / C), "sum": everywhere(C, 0.0), "count": [count] * P}
-    if kind == "code":
-        return {"D": everywhere(C, 0.0)}
-    if batch.of is None:
-        raise InputError("divergence per-example is for data with an end, such as digits-pixels: use class-mean")
-    return {"D": everywhere(C, 0.0), "Q": everywhere(batch.of, 1 / C)}
+    match kind_of(config, model):
+        case "class-mean":
+            count = xp.zeros((C,), dtype=like.dtype, device=like.device)
+            return {"Q": everywhere(C, 1 / C), "sum": everywhere(C, 0.0), "count": [count] * P}
+        case "code":
+            return {"D": everywhere(C, 0.0)}
+        case "per-example":
+            if batch.of is None:
+                raise InputError("divergence per-example is for data with an end, such as digits-pixels")
+            return {"D": everywhere(C, 0.0), "Q": everywhere(batch.of, 1 / C)}
+    return {}
 
 
 def estimated(config: PartLosses, model: Model, kept: Estimate, batch: Batch, span: Span, passes: int) -> Array | None:
     """Q [B, C] of a part; None where there is no divergence. `passes`: those that are done."""
-    if not kept:
-        return None
-    xp, p = get_xp(batch.y), span.p
-    if "Q" in kept:
-        return xp.take(kept["Q"][p], batch.rows if "D" in kept else batch.y, axis=0)
-    D, C = kept["D"][p], model.output_size
-    if p >= config.parts - 1:
-        return one_hot(xp, batch.y, C, D.dtype)
-    if passes < WARM_UP:
-        return xp.full((batch.y.shape[0], C), 1 / C, dtype=D.dtype, device=D.device)
-    return xp.take(D, batch.y, axis=0)
+    xp, p, y, C = get_xp(batch.y), span.p, batch.y, model.output_size
+    match kind_of(config, model):
+        case "class-mean":
+            return xp.take(kept["Q"][p], y, axis=0)
+        case "code":
+            D = kept["D"][p]
+            if p >= config.parts - 1:
+                return one_hot(xp, y, C, D.dtype)
+            if passes < WARM_UP:
+                return xp.full((y.shape[0], C), 1 / C, dtype=D.dtype, device=D.device)
+            return xp.take(D, y, axis=0)
+        case "per-example":
+            return xp.take(kept["Q"][p], batch.rows, axis=0)
+    return None
 
 
-def told(config: PartLosses, kept: Estimate, batch: Batch, span: Span, passes: int, z: Array | None) -> Estimate:
+def told(
+    config: PartLosses, model: Model, kept: Estimate, batch: Batch, span: Span, passes: int, z: Array | None
+) -> Estimate:
     """What is remembered after a part that put out the logits z [B, C]; arguments as `estimated`."""
-    if z is None or not kept:
+    if z is None:
         return kept
     xp, p, y = get_xp(z), span.p, batch.y
     P_hat = ops.softmax(z)
-    if "sum" in kept:
-        of_class = xp.matrix_transpose(one_hot(xp, y, z.shape[-1], z.dtype))
-        total = kept["sum"][p] + of_class @ P_hat
-        return kept | _replaced(kept, p, sum=total, count=kept["count"][p] + xp.sum(of_class, axis=1))
-    wrong = xp.argmax(z, axis=-1) != y
-    if p < config.parts - 1 or "Q" in kept:
-        kept = kept | _replaced(kept, p, D=_mistaken(kept["D"][p], P_hat, y, wrong))
-    if "Q" not in kept or passes % REFRESHED:
-        return kept
-    seen = xp.where(wrong[:, None], xp.take(kept["D"][p], y, axis=0), P_hat)
-    Q = kept["Q"][p]
-    change = (1 - KEPT) * (seen - xp.take(Q, batch.rows, axis=0))
-    return kept | _replaced(kept, p, Q=Q + scatter_add(Q.shape, batch.rows, change))
+    match kind_of(config, model):
+        case "class-mean":
+            of_class = xp.matrix_transpose(one_hot(xp, y, z.shape[-1], z.dtype))
+            total, count = kept["sum"][p] + of_class @ P_hat, kept["count"][p] + xp.sum(of_class, axis=1)
+            kept = _replaced(kept, p, sum=total, count=count)
+        case "code":
+            kept = _replaced(kept, p, D=_mistaken(kept["D"][p], P_hat, y, xp.argmax(z, axis=-1) != y))
+        case "per-example":
+            wrong = xp.argmax(z, axis=-1) != y
+            D = _mistaken(kept["D"][p], P_hat, y, wrong)
+            kept = _replaced(kept, p, D=D)
+            if passes % REFRESHED == 0:
+                seen = xp.where(wrong[:, None], xp.take(D, y, axis=0), P_hat)
+                kept = _replaced(kept, p, Q=_refreshed(kept["Q"][p], batch.rows, seen))
+    return kept
+
+
+def _refreshed(Q: Array, rows: Any, seen: Array) -> Array:
+    """Q [N, C] with 0.6 Q + 0.4 `seen` [B, C] in its rows [B]; where one stands there several times, by their mean."""
+    xp = get_xp(Q)
+    change = (1 - KEPT) * (seen - xp.take(Q, rows, axis=0))
+    often = scatter_add((Q.shape[0], 1), rows, xp.ones_like(change[:, :1]))
+    return Q + scatter_add(Q.shape, rows, change / xp.take(often, rows, axis=0))
 
 
 def _mistaken(D: Array, P_hat: Array, y: Array, wrong: Array) -> Array:
@@ -236,9 +253,9 @@ def _mistaken(D: Array, P_hat: Array, y: Array, wrong: Array) -> Array:
     return xp.where(xp.any(candidates > 0, axis=1)[:, None], first, D)
 
 
-def turned(kept: Estimate) -> Estimate:
-    """What is remembered at the end of a pass: the means of this one are the Q of the next."""
-    if "sum" not in kept:
+def turned(config: PartLosses, model: Model, kept: Estimate) -> Estimate:
+    """What is remembered at the end of a pass: with class-mean, the means of this one are the Q of the next."""
+    if kind_of(config, model) != "class-mean":
         return kept
     xp = get_xp(*kept["Q"])
     there = [(count > 0)[:, None] for count in kept["count"]]
@@ -248,5 +265,5 @@ def turned(kept: Estimate) -> Estimate:
 
 
 def _replaced(kept: Estimate, p: int, **arrays: Array) -> Estimate:
-    """Lists with another array for part p."""
-    return {name: [*kept[name][:p], array, *kept[name][p + 1 :]] for name, array in arrays.items()}
+    """What is remembered, with other arrays for part p."""
+    return kept | {name: [*kept[name][:p], array, *kept[name][p + 1 :]] for name, array in arrays.items()}

@@ -28,6 +28,7 @@ from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 
 Status = Literal["ok", "diverged"]
+OptimizerName = Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta", "nt-asgd"]
 
 READOUTS: tuple[readouts.Name, ...] = get_args(readouts.Name)
 """All that there are."""
@@ -139,7 +140,7 @@ class Method:
 class UpdateRule:
     """The options of the parameter update that all methods share; a method's Config extends it."""
 
-    optimizer: Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta", "nt-asgd"] = "sgd"
+    optimizer: OptimizerName = "sgd"
     """Update rule (momentum: PyTorch's form; nag: Lasagne's form; nt-asgd: sgd that averages its parameters once checks
     become worse)."""
     momentum: float = 0.9
@@ -152,6 +153,8 @@ class UpdateRule:
     """Added to the root in Adam, > 0."""
     wd: float = 0.0
     """Weight decay, >= 0: so much of a parameter is added to its gradient after clipping, before the update rule."""
+    frozen: tuple[str, ...] = ()
+    """Parameters that are not trained, such as W_hh b_h."""
 
     def __post_init__(self) -> None:
         at_least_zero(self, "momentum", "wd")
@@ -187,6 +190,11 @@ class UpdateRule:
         raise InputError(f"unknown optimizer {self.optimizer!r}")
 
 
+def clipped(threshold: float | None, rule: optim.Optimizer) -> optim.Optimizer:
+    """An update rule that meets gradients whose global norm is at most the threshold, where there is one."""
+    return rule if threshold is None else optim.chain(optim.clip_global_norm(threshold), rule)
+
+
 def at_least_zero(config: Any, *names: str) -> None:
     """Raise InputError unless the named numbers are finite and not negative (None passes)."""
     for name in names:
@@ -220,6 +228,12 @@ def check_names(params: Params, option: str, names: Iterable[str]) -> None:
             raise InputError(f"{option}: there is no parameter {name!r}; there are {', '.join(params)}")
 
 
+def check_layout(noisy: bool, blocks: bool) -> None:
+    """Raise InputError if a model that is to be drawn is to be trained on successive blocks side by side."""
+    if noisy and blocks:
+        raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
+
+
 def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None) -> Array:
     """h_0 [B, S]: the carried state where the batch continues the one before, zeros elsewhere.
 
@@ -232,8 +246,7 @@ def initial_state(model: Any, params: Params, batch: Batch, carry: Array | None)
     if not batch.continues:
         carry = None
     if batch.consecutive:
-        if model.noisy:
-            raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
+        check_layout(model.noisy, blocks=True)
         first = model.initial_state(params, 1) if carry is None else carry[-1:, ...]
         return border_states(model, params, batch.x, first[0, ...])[:-1, ...]
     if carry is None:

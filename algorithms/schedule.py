@@ -16,9 +16,10 @@ characters.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isnan
 from typing import Any, TypeVar
 
-from algorithms.protocol import UpdateRule, above_zero, at_least_zero
+from algorithms.protocol import UpdateRule, above_zero, at_least_zero, clipped
 from minigrad import optim
 from minigrad.backend import Params
 from minigrad.errors import InputError
@@ -41,11 +42,13 @@ class Scheduled(UpdateRule):
     """Checks in a row without a better validation error, more than which let it fall, >= 0 (None: they do not)."""
     nonmono: int | None = None
     """Checks that are granted to become better before nt-asgd averages, >= 1 (None: 5)."""
+    clip: float | None = None
+    """Largest global norm of the gradient, with what a method adds to it, > 0 (None: no clipping)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_zero(self, "lr", "decay_after")
-        above_zero(self, "nonmono")
+        above_zero(self, "nonmono", "clip")
         if self.decay is not None and not 1 <= self.decay < float("inf"):
             raise InputError(f"decay must be at least 1 and finite, got {self.decay}")
         if self.decay is not None and not self.decay_at and self.decay_after is None:
@@ -60,10 +63,14 @@ class Scheduled(UpdateRule):
         falls = schedule["falls"] + sum(passes <= schedule["passes"] for passes in self.decay_at)
         return self.lr / (self.decay or 2.0) ** int(falls)
 
+    def update_rule(self, at: Schedule) -> optim.Optimizer:
+        """Clipping, then the optimiser at the rate of today."""
+        return clipped(self.clip, self.rule(self.rate(at)))
+
 
 def fresh() -> Schedule:
     """Before the first batch: `passes` through the data that are done; `falls` of the rate after checks; the `best`
-    validation error (None: there was no check); `worse` checks since then, or since the rate fell."""
+    validation error (None: there was none, or NaN alone); `worse` checks since then, or since the rate fell."""
     return {"passes": 0, "falls": 0, "best": None, "worse": 0}
 
 
@@ -80,7 +87,7 @@ def validated(config: Scheduled, state: S, error: float) -> S:
     kept = at.schedule
     if config.decay_after is None:
         return at  # type: ignore[no-any-return]
-    if kept["best"] is None or error < kept["best"]:
+    if not isnan(error) and (kept["best"] is None or error < kept["best"]):
         kept = kept | {"best": error, "worse": 0}
     elif kept["worse"] < config.decay_after:
         kept = kept | {"worse": kept["worse"] + 1}

@@ -70,8 +70,6 @@ class Config(UpdateRule):
     """Standard deviation of the noise on the states that G learns to restore (section 3.1.2, >= 0)."""
     p_g: float | None = None
     """Asynchronous phases: an iteration updates G with this probability, F otherwise (None: both, G first)."""
-    frozen: tuple[str, ...] = ()
-    """Parameters that are not trained, such as W_hh b_h."""
     optimizer: Literal["sgd", "momentum", "nag", "adagrad"] = "nag"
     """Update rule (momentum: PyTorch's form; nag: Lasagne's form, as in the paper)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -72,8 +72,6 @@ def make_model(settings: Settings, task: Task) -> Any:
     from algorithms.dropout import Dropout
     from algorithms.model import Model
 
-    prefix = "dropout_"
-    dropout = {f.name.removeprefix(prefix): getattr(settings, f.name) for f in fields(settings) if prefix in f.name}
     return Model.make(
         cell=settings.cell,
         activation=settings.activation,
@@ -89,7 +87,7 @@ def make_model(settings: Settings, task: Task) -> Any:
         readout=settings.readout,
         readout_width=settings.readout_width,
         experts=settings.experts,
-        dropout=Dropout(**dropout),
+        dropout=Dropout(**settings.dropout),
         ar=settings.ar,
         tar=settings.tar,
     )
@@ -140,15 +138,20 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
 
 
 def _trainable(settings: Settings, method: Method) -> None:
-    """Raise InputError for a network, or a way to train one, that the method knows nothing of."""
+    """Raise InputError for a network, or a way to train one, that cannot be or that the method knows nothing of."""
+    from algorithms.dropout import Dropout
+    from algorithms.model import check_penalties
+    from algorithms.protocol import check_layout
+
+    Dropout(**settings.dropout)  # refused before data are looked for
+    check_penalties(ar=settings.ar, tar=settings.tar)
     if settings.readout not in method.readouts:
         raise InputError(f"{method.name} is defined for readout {' or '.join(method.readouts)}, not {settings.readout}")
     if settings.noise and not method.draws:
         raise InputError(
             f"{method.name} trains the network as it is: leave out {', '.join(settings.noise)}, or take bptt or fptt"
         )
-    if settings.noise and settings.task_options.get("layout") == "blocks":
-        raise InputError("dropout, ar and tar are for texts in streams: leave them out, or the option layout")
+    check_layout(bool(settings.noise), settings.task_options.get("layout") == "blocks")
 
 
 def _in_blocks(settings: Settings, method: Method) -> dict[str, str]:
@@ -180,10 +183,15 @@ def _counted(settings: Settings, task: Task) -> Settings:
 
 
 def _check_ends(config: Any, task: Task) -> None:
-    """Raise InputError if the Config speaks of passes through data that have no end."""
-    named = [name for name in ("decay_at", "pass_end") if getattr(config, name, None)]
-    if named and not isinstance(task, Finite):
+    """Raise InputError if the Config speaks of passes through data that have no end, or of what is met again there."""
+    if isinstance(task, Finite):
+        return
+    if named := [name for name in ("decay_at", "pass_end") if getattr(config, name, None)]:
         raise InputError(f"{named[0]} is about passes through the data, those of {task.name} have no end: leave it out")
+    if getattr(config, "divergence", None) == "per-example":
+        raise InputError(
+            f"divergence per-example is for sequences that are met again, those of {task.name} are not: use class-mean"
+        )
 
 
 def _check_length(config: Any, method: Method, task: Task) -> None:

@@ -159,7 +159,7 @@ def measures(
     if tokens is None:
         parts = [where, *known(cost=cost, error=error)]
     else:
-        parts = [where, *known(cost=cost, perplexity=math.exp(min(error, HUGE)))]
+        parts = [where, *known(cost=cost, perplexity=math.inf if error > HUGE else math.exp(error))]
     if iteration > 1 and math.isfinite(rate):  # the first iteration warms up: it says nothing about the others
         parts.append(f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s")
         if tokens is not None:
@@ -170,8 +170,8 @@ def measures(
 
 
 def known(**values: float | None) -> list[str]:
-    """Names and values of the numbers that are known."""
-    return [f"{name} {value:.4g}" for name, value in values.items() if value is not None and math.isfinite(value)]
+    """Names and values of the numbers that are known; what has become infinite is."""
+    return [f"{name} {value:.4g}" for name, value in values.items() if value is not None and not math.isnan(value)]
 
 
 def duration(seconds: float) -> str:

@@ -71,7 +71,7 @@ def score(
         pairs = zip(
             dynamic.static(model, params, fixed), dynamic.dynamic(config, model, params, found, moving), strict=True
         )
-        scores = list(told(pairs, f"scores of the {split} text", size, 1, _Mean()))
+        scores = list(told(_kept_within(pairs), f"scores of the {split} text", size, 1, _Mean()))
     nll, static = (dynamic.mean(pair[which] for pair in scores) for which in (1, 0))
     return {"sequences": size, "of": there, "nll": nll, "static": static}
 
@@ -109,6 +109,22 @@ def _told(items: Iterable[T], count: int, cost: Callable[[T], float], display: D
         display.finished()
 
 
+def _kept_within(pairs: Iterable[tuple[Score, Score]]) -> Iterator[tuple[Score, Score]]:
+    """The scores of windows, the parameters staying and moving.
+
+    Raises:
+        InputError: once those that move have run away.
+    """
+    tokens = 0
+    for static, moved in pairs:
+        if math.isfinite(static.loss) and not math.isfinite(moved.loss):
+            raise InputError(
+                f"after {tokens:,} tokens the parameters have run away (cost {moved.loss}): take a smaller --lr"
+            )
+        yield static, moved
+        tokens += moved.tokens
+
+
 class _Mean:
     """Nats a token of the windows so far, the parameters moving."""
 
@@ -116,10 +132,6 @@ class _Mean:
         self.total, self.tokens = 0.0, 0
 
     def __call__(self, pair: tuple[Score, Score]) -> float:
-        static, moved = pair
-        if math.isfinite(static.loss) and not math.isfinite(moved.loss):
-            raise InputError(
-                f"after {self.tokens:,} tokens the parameters have run away (cost {moved.loss}): take a smaller --lr"
-            )
+        _, moved = pair
         self.total, self.tokens = self.total + moved.loss * moved.tokens, self.tokens + moved.tokens
         return self.total / self.tokens

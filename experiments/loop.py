@@ -418,7 +418,8 @@ class Training:
         parts, params = self.parts, standing.judged(self.parts, after.state)
         began = time.perf_counter()
         # Only endless tasks ask for it, and those have no passes after which to check.
-        number = -(-after.counters.iteration // (parts.settings.validate_every or after.counters.iteration))
+        every = parts.settings.validate_every
+        number = -(-after.counters.iteration // every) if every else 1
         scores = checks.check_scores(parts, params, number)
         line = _judged(params, scores) | line
         counters = stopping.after_check(

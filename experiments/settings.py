@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from minigrad.errors import InputError
+
+DROPOUT = "dropout_"
+"""What the names of the dropouts begin with."""
 
 MOST = 2**53
 """Largest whole number that JSON readers everywhere keep exactly."""
@@ -117,14 +119,18 @@ class Settings:
             elif hint is int or (hint == (int | None) and value is not None):
                 _whole_number(entry.name, value, least=0 if entry.name in ("seed", "validate_every") else 1)
             elif hint is float:
-                probability = entry.name.startswith("dropout_")
-                _number(entry.name, value, below=1.0 if probability else math.inf)
+                _number(entry.name, value)
+
+    @property
+    def dropout(self) -> dict[str, Any]:
+        """What is left out in training, by the names of `algorithms.dropout.Dropout`."""
+        return {f.name.removeprefix(DROPOUT): getattr(self, f.name) for f in fields(self) if f.name.startswith(DROPOUT)}
 
     @property
     def noise(self) -> dict[str, float]:
         """What makes training differ from judging: the dropouts and penalties that are not 0, by name."""
-        rates = [f.name for f in fields(self) if f.name.startswith("dropout_") and f.name != "dropout_kind"]
-        return {name: getattr(self, name) for name in (*rates, "ar", "tar") if getattr(self, name)}
+        rates = {DROPOUT + name: p for name, p in self.dropout.items() if name != "kind"}
+        return {name: value for name, value in {**rates, "ar": self.ar, "tar": self.tar}.items() if value}
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -145,9 +151,6 @@ def _whole_number(name: str, value: Any, least: int) -> None:
         raise InputError(f"{name} must be at most {MOST:,}, got {value:,}")
 
 
-def _number(name: str, value: Any, below: float) -> None:
+def _number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name} must be a number, got {value!r}")
-    if not 0 <= value < below:
-        words = f"lie in [0, {below:g})" if below < math.inf else "be at least 0 and finite"
-        raise InputError(f"{name} must {words}, got {value}")

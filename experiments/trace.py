@@ -188,6 +188,7 @@ def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Set
         **{ALIASES.get(k, k): v for k, v in values.items() if k not in names},
     }
     own |= FIXED.get(family, {})
+    own = {key: value for key, value in own.items() if key not in _idle(own)}
     if "optimizer" in own and own["optimizer"] not in OPTIMIZERS[family]:
         raise InputError(f"config: optimizer must be one of {', '.join(OPTIMIZERS[family])}, got {own['optimizer']!r}")
     try:
@@ -197,6 +198,13 @@ def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Set
         for key, name in ALIASES.items():
             line = re.sub(rf"\b{name}\b", key, line)
         raise InputError(line if line.startswith("config") else f"config: {line}") from None
+
+
+def _idle(own: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a fixture may hold and a run refuses: options that do nothing beside the others."""
+    if own.get("alpha") == 0:
+        return "beta", "penalty_factor", "rho"
+    return ("h_steps", "theta_steps") if own.get("constraint") == "alm" else ("alm_steps",)
 
 
 def _json(array: Array) -> dict[str, Any]:

@@ -33,7 +33,7 @@ Optimizer, `nag(lr / 2, mu)`, applied to the same state.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf, isfinite, sqrt
+from math import inf, isfinite, isnan, sqrt
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -278,13 +278,16 @@ def nt_asgd(lr: float) -> Optimizer:
 def nt_asgd_triggered(losses: Sequence[float], nonmono: int = 5) -> bool:
     """Whether averaging should start: the last loss is worse than the best of all but the last `nonmono`.
 
+    A loss that is NaN is never the best one.
+
     Args:
         losses: validation losses so far, one an epoch, the newest last and included.
         nonmono: epochs that are granted to improve, at least 1.
     """
     if nonmono < 1:
         raise InputError(f"nonmono must be at least 1, got {nonmono}")
-    return len(losses) > nonmono and bool(losses[-1] > min(losses[:-nonmono]))
+    best = min((loss for loss in losses[:-nonmono] if not isnan(loss)), default=inf)
+    return len(losses) > nonmono and bool(losses[-1] > best)
 
 
 def nt_asgd_validated(state: State, params: Params, loss: float, nonmono: int = 5) -> State:
@@ -401,7 +404,7 @@ def weight_decay(wd: float) -> Optimizer:
 
 
 def scale(rates: Mapping[str, float]) -> Optimizer:
-    """Updates of the named parameters multiplied: u <- rate u. Goes after the update rule.
+    """Updates of the named parameters multiplied: u <- rate u. Goes after the update rule, but before `nt_asgd`.
 
     A rate of its own for some parameters: `chain(nag(lr, mu), scale({"W_hh": 1e-4, "b_h": 1e-4}))`.
 

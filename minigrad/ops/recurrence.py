@@ -57,7 +57,7 @@ def _(
     W_hh: Array,
     twin: kernels.Twin,
 ) -> Sequence[Any]:
-    if type(g) is Indexed and g.key[0] is ... and g.key[1:] == (slice(None, W_hh.shape[0]),):
+    if type(g) is Indexed and g.key and g.key[0] is ... and g.key[1:] == (slice(None, W_hh.shape[0]),):
         g = g.value  # a readout sees h alone
     g = _by_states(g, s)
     return lstm.backward(g, x, s, s0, gates, W_xh, W_hh, twin, tuple(needs))
@@ -121,7 +121,7 @@ def _by_states(g: Any, h: Array) -> Array:
     """The gradient by all states, or by the last one alone [1, ...] where nothing else was used."""
     if type(g) is not Indexed:
         return g
-    at, *rest = g.key
+    at, *rest = g.key or (...,)  # h[None] and h[()] have no index
     alone = type(at) is int and at in (-1, h.shape[0] - 1) and all(part is ... for part in rest)
     return g.value[None, ...] if alone else g.dense(h.shape)
 

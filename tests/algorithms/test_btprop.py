@@ -107,12 +107,16 @@ def test_the_papers_order_moves_duals_last() -> None:
     assert np.any(paper.arrays["u"] != code.arrays["u"])  # they answer the moved parameters
 
 
-def test_steps_on_z_keep_states_inside_tanh() -> None:
+@pytest.mark.parametrize("cell", ["srn", "gru", "gru-cho"])
+def test_steps_on_z_keep_states_inside_tanh(cell: str) -> None:
+    model = network(cell=cell)[0]
     options: dict[str, Any] = {"h_lr": 100.0, "h_optimizer": "sgd", "lam": 3.0, "theta_lr": 0.0, "h_init": "restart"}
-    largest = [np.abs(train(batches(1), opt_arctanh=on, **options)[1][0].arrays["h"]).max() for on in (False, True)]
+    largest = [
+        np.abs(train(batches(1), model, opt_arctanh=on, **options)[1][0].arrays["h"]).max() for on in (False, True)
+    ]
     assert largest[0] > 1 >= largest[1]
-    _, (still,) = train(batches(1), opt_arctanh=True, h_lr=0.0)
-    _, (plain,) = train(batches(1), h_lr=0.0)
+    _, (still,) = train(batches(1), model, opt_arctanh=True, h_lr=0.0)
+    _, (plain,) = train(batches(1), model, h_lr=0.0)
     assert_allclose(still.arrays["h"], plain.arrays["h"], rtol=1e-12)
 
 
@@ -213,6 +217,10 @@ def test_any_array_library_comes_to_the_same(method: Any, options: dict[str, Any
         ({"h_steps": -1}, "h_steps must be at least 0"),
         ({"theta_steps": 0}, "theta_steps must be above 0"),
         ({"alm_steps": 0}, "alm_steps must be above 0"),
+        ({"alm_steps": 3}, "alm_steps belongs to alm: leave it out with pm"),
+        ({"constraint": "admm", "alm_steps": 3}, "leave it out with admm"),
+        ({"constraint": "alm", "h_steps": 3}, "h_steps and theta_steps belong to pm and admm"),
+        ({"constraint": "alm", "theta_steps": 3}, "h_steps and theta_steps belong to pm and admm"),
         ({"u_start": 0}, "u_start must be above 0"),
         ({"h_clip": 0.0}, "h_clip must be above 0"),
         ({"clip": float("nan")}, "clip must be above 0"),

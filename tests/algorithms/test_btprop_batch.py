@@ -74,7 +74,8 @@ def all_of(parts: Any) -> Any:
     h_clip=st.sampled_from([None, 0.01]),
 )
 def test_chunks_amount_to_the_whole(blocks: int, size: int, **options: Any) -> None:
-    options |= {"h_steps": 2, "alm_steps": 2, "lam": 0.7, "u_lr": 0.3}
+    steps = "alm_steps" if options["constraint"] == "alm" else "h_steps"
+    options |= {steps: 2, "lam": 0.7, "u_lr": 0.3}
     passes = 1 + 2 * (2 + 1 + 1)
     whole, _ = train(chunks(blocks, blocks), passes, **options)
     parts, _ = train(chunks(blocks, size), passes, **options)

@@ -62,29 +62,22 @@ def test_every_form_and_cell_learns_a_text(form: str, cell: str, layers: int, sh
     assert all(info.status == "ok" for info in infos)
 
 
-@pytest.mark.parametrize("parts", [2, 5, 12])
-def test_one_part_is_kept_at_a_time(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F14: what a tape holds at once is what one part needs, so that K parts need a K-th of the memory."""
-    kept: list[int] = []
-    leave = Tape.__exit__
+def test_what_is_kept_is_told_by_the_tape() -> None:
+    model, params = network()
+    (window,) = windows(1)
+    (_,), (info,) = train([window], parts=1)
+    with Tape() as tape:
+        w = tape.watch(params)
+        model.score(w, model.unroll(w, window.x, model.initial_state(params, B)), window.y)
+    assert info.kept_bytes == tape.stats().bytes_kept > 0
 
-    def closed(tape: Tape, *details: Any) -> Any:
-        kept.append(tape.stats().bytes_kept)
-        return leave(tape, *details)
 
-    monkeypatch.setattr(Tape, "__exit__", closed)
-    model = Model.make(cell="lstm", input_size=2, hidden=8, output_size=1, loss="mse")
-    params, batch = model.init(stream(1, "init"), "uniform", "float32"), Adding(60).batch(1, "train", 0, 16)
-    length = batch.x.shape[0] // parts * parts
-    batch = replace(batch, x=batch.x[:length])
-    peak = []
-    for count in (1, parts):
-        kept.clear()
-        config = fptt.Config(parts=count)
-        fptt.step(config, model, fptt.init(config, model, params, stream(1, "m")), batch, stream(1, "s"))
-        assert len(kept) == count
-        peak.append(max(kept))
-    assert peak[1] < 1.15 * peak[0] / parts + batch.x.nbytes
+def test_the_loss_is_the_mean_of_what_each_part_met() -> None:
+    (_,), (info,) = train(windows(1), parts=5, lr=0.1)
+    losses = info.arrays["part_losses"]
+    assert len(losses) == 6
+    assert len(set(losses.tolist())) == 6
+    assert_allclose(info.loss, np.mean(losses), rtol=1e-12)
 
 
 def test_the_carried_state_is_recomputed_with_todays_parameters() -> None:
@@ -187,6 +180,10 @@ def test_the_rate_of_a_window_follows_its_length_and_its_parts(length: int, coun
         ({"rate_window": 0}, "rate_window must be above 0"),
         ({"form": "equation6", "rho": 0.5}, "belong to form running: leave them out with equation6"),
         ({"form": "algorithm2", "beta": 0.7}, "belong to form running: leave them out with algorithm2"),
+        ({"alpha": 0.0, "beta": 0.7}, "alpha 0 is no regulariser: leave out beta"),
+        ({"alpha": 0.0, "penalty_factor": 2.0}, "alpha 0 is no regulariser"),
+        ({"alpha": 0.0, "rho": 0.5}, "alpha 0 is no regulariser"),
+        ({"alpha": 0.0, "pass_end": "average"}, "alpha 0 is no regulariser"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], words: str) -> None:

@@ -136,6 +136,30 @@ def test_an_estimate_for_each_sequence() -> None:
     assert_allclose(own.sum(axis=2), 1, rtol=1e-12)
 
 
+def test_a_sequence_that_stands_several_times_in_a_batch_is_refreshed_once() -> None:
+    """By the mean of what is seen of it: three of one sequence leave a probability of it, not less than nothing."""
+    model, params = network()
+    (batch, *_) = batches(1)
+    pick = np.array([0, 1, 1, 1, 2, 2])
+    batch = replace(batch, x=batch.x[:, pick], y=batch.y[pick], rows=batch.rows[pick])
+    (_, after), _ = train([batch], divergence="per-example")
+    P_hat = answers(model, params, batch)
+    for p in range(5):
+        D, Q, wrong = after.estimate["D"][p], after.estimate["Q"][p], P_hat[p].argmax(1) != batch.y
+        for i, row in enumerate(batch.rows):
+            seen = D[batch.y[i]] if wrong[i] else P_hat[p][i]
+            assert_allclose(Q[row], 0.6 / C + 0.4 * seen, rtol=1e-12)
+        assert_allclose(Q[3:], 1 / C)
+
+
+def test_an_estimate_is_of_what_was_put_out_before_the_first_of_several_steps() -> None:
+    model, params = network()
+    (batch, *_) = batches(1)
+    (_, after), _ = train([batch], inner_steps=2, lr=0.5)
+    P_hat = answers(model, params, batch)[0]
+    assert_allclose(after.estimate["sum"][0], np.eye(C)[batch.y].T @ P_hat, rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["none", "class-mean", "code", "per-example"])
 def test_bptt_sums_the_same_losses(kind: str) -> None:
     """With auxiliary losses BPTT meets the losses that FPTT meets where neither learns."""
@@ -220,6 +244,17 @@ def test_the_kernels_that_run_are_named(method: Any, kind: str, monkeypatch: pyt
     named = method.METHODS[method.__name__.rpartition(".")[2]].kernels(config, model)
     assert called == set(named) == ({"gru", "readout"} if kind == "none" else {"gru"})
     assert info.kernels == dict.fromkeys(called, "fused")
+
+
+def test_one_part_has_no_divergence_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weight is 0: nothing is remembered, and logits are met in the fused kernel."""
+    monkeypatch.setenv("MINIGRAD_KERNELS", "fused")
+    called = record_calls(monkeypatch)
+    (_, after), (one,) = train([batches(1)[0]], parts=1)
+    assert {"gru", "readout"} <= called
+    assert after.estimate == {}
+    _, (asked,) = train([batches(1)[0]], parts=1, divergence="class-mean")
+    assert_allclose(one.loss, asked.loss, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["class-mean", "code", "per-example"])

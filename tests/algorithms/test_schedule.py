@@ -64,6 +64,17 @@ def test_the_rate_falls_at_every_check_that_is_not_better(method: Any) -> None:
 
 
 @METHODS
+def test_an_error_that_is_no_number_is_never_the_best(method: Any) -> None:
+    config, _, state = begun(method, decay=2.0, decay_after=1)
+    rates = []
+    for error in (float("nan"), 3.0, 2.0, float("nan"), 2.5, 1.0):
+        state = schedule.validated(config, state, error)
+        rates.append(config.rate(state.schedule))
+    assert_allclose(rates, [0.5, 0.5, 0.5, 0.5, 0.25, 0.25])
+    assert state.schedule == schedule.fresh() | {"falls": 1, "best": 1.0}
+
+
+@METHODS
 def test_parameters_are_averaged_once_checks_become_worse(method: Any) -> None:
     """From the check on that is worse than the best of all but the last two; training goes on from the others."""
     config, model, state = begun(method, optimizer="nt-asgd", nonmono=2)
@@ -81,6 +92,23 @@ def test_parameters_are_averaged_once_checks_become_worse(method: Any) -> None:
     for _ in range(7):
         other, _ = stepped(method, plain, model, other)
     assert_array_equal(state.params["W_hh"], other.params["W_hh"])
+
+
+def test_averages_are_of_parameters_that_were_trained_at_rates_of_their_own() -> None:
+    config, model, state = begun(bptt, optimizer="nt-asgd", nonmono=1, wd=0.1, rates={"W_hh": 0.3, "b_h": 0.0})
+    for error in (1.0, 2.0):
+        state = schedule.validated(config, state, error)
+    seen = []
+    for _ in range(4):
+        state, _ = stepped(bptt, config, model, state)
+        seen.append(state.params)
+    for name, mean in schedule.judged(config, state).items():
+        assert_allclose(mean, np.mean([p[name] for p in seen[1:]], axis=0), rtol=1e-12)
+    plain, _, other = begun(bptt, wd=0.1, rates={"W_hh": 0.3, "b_h": 0.0})
+    for _ in range(4):
+        other, _ = stepped(bptt, plain, model, other)
+    for name, p in other.params.items():
+        assert_allclose(state.params[name], p, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_of_a_text_perplexity_and_tokens_a_second_are_told() -> None:
     plain.progress(51, 4.9, 1e9, 12.0, 30.0)
     lines = stream.getvalue().splitlines()
     assert lines[2] == "iteration 50 of 500  cost 4.9  perplexity 100  12 it/s  7,680 tokens/s  30 s left"
-    assert "perplexity 1.014e+304" in lines[3]
+    assert "perplexity inf" in lines[3]
 
 
 def test_the_first_iteration_says_nothing_about_speed() -> None:
@@ -146,6 +146,13 @@ def test_the_ending_says_how_it_ended_and_where_it_lies(changes: dict[str, Any],
     assert any(line.split() == ["run", "runs/one"] for line in lines)
     assert any(line.split() == ["figure", "runs/one/figures/training.png"] for line in lines)
     assert ("python cli.py evaluate runs/one" in text) == (changes.get("status") != "interrupted")
+
+
+def test_the_ending_names_scores_that_are_beyond_all_numbers() -> None:
+    """And leaves out those that nobody knows."""
+    rows = display.ending(result(metric={"nll": 4e30, "perplexity": math.inf, "bits": math.nan}, loss=None))
+    assert "nll 4e+30, perplexity inf" in "\n".join(rows)
+    assert "bits" not in "\n".join(rows)
 
 
 def test_json_has_exactly_the_promised_keys_and_null_for_nan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import algorithms
+from algorithms.protocol import OptimizerName
 from experiments import build, loop
 from experiments.build import Parts
 from experiments.settings import Settings
 from tests.experiments import toy
 
-OPTIMIZERS = ("sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta")
+OPTIMIZERS = get_args(OptimizerName)
 CASES = [
     *((name, {}) for name in algorithms.names()),
     *(("bptt", {"optimizer": optimizer}) for optimizer in OPTIMIZERS),
     ("tptt", {"noise": 0.1, "p_g": 0.5}),
     ("tptt", {"feedback": "transpose"}),
+    *(("fptt", {"form": form, "parts": 3}) for form in ("algorithm2", "equation6", "debias")),
 ]
 
 
@@ -77,6 +79,33 @@ def test_killed_and_resumed(tmp_path: Path, name: str, changes: dict[str, Any]) 
         task = {"task": "sample-char", "length": 10, "batch_size": 20, "task_options": {"characters": "2000"}}
     settings = toy.settings(tmp_path, hidden=7, max_iterations=30, **task)
     killed_and_resumed(tmp_path, settings, name, config)
+
+
+@pytest.mark.parametrize("name", ["bptt", "fptt"])
+@pytest.mark.parametrize(("kind", "train_size"), [("class-mean", "200"), ("code", "25"), ("per-example", "100")])
+def test_killed_and_resumed_on_images(tmp_path: Path, name: str, kind: Any, train_size: str) -> None:
+    """Passes of 8, 1 and 4 batches, and a rate that falls after some: the kill comes when there is an estimate of the
+    answers to parts; that of the released code is read from the twentieth on."""
+    images = {"task": "digits-pixels", "length": None, "batch_size": 25, "task_options": {"train_size": train_size}}
+    settings = toy.settings(tmp_path, hidden=7, max_iterations=30, **images)
+    config = algorithms.method(name).config(parts=4, divergence=kind, lr=0.05, decay_at=(1, 3))
+    killed_and_resumed(tmp_path, settings, name, config)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("bptt", {"decay_after": 0}),
+        ("bptt", {"optimizer": "nt-asgd", "nonmono": 1, "rates": {"W_hh": 0.5}}),
+        ("fptt", {"parts": 3, "carry": "last", "decay_at": (1,), "decay_after": 1, "pass_end": "keep-lambda"}),
+    ],
+    ids=str,
+)
+def test_killed_and_resumed_on_a_text(tmp_path: Path, name: str, changes: dict[str, Any]) -> None:
+    """Passes of 10 windows with checks on the way, at a rate so large that some are worse than the one before."""
+    text = {"task": "sample-char", "length": 10, "batch_size": 20, "task_options": {"characters": "2000"}}
+    settings = toy.settings(tmp_path, hidden=7, max_iterations=30, validate_every=2, **text)
+    killed_and_resumed(tmp_path, settings, name, algorithms.method(name).config(lr=4.0, clip=1.0, **changes))
 
 
 def killed_and_resumed(tmp_path: Path, settings: Settings, name: str, config: Any) -> None:

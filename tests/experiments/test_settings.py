@@ -38,16 +38,31 @@ ROOT = Path(__file__).parents[2]
         ({"embedding": 2.5}, "embedding must be a whole number"),
         ({"readout": "tide"}, "readout cannot be 'tide': did you mean tied"),
         ({"dropout_kind": "elemnts"}, "did you mean elements"),
-        ({"dropout_between": 1.0}, r"dropout_between must lie in \[0, 1\), got 1.0"),
-        ({"dropout_logits": float("nan")}, "dropout_logits must lie in"),
         ({"dropout_latent": "half"}, "dropout_latent must be a number, got 'half'"),
-        ({"ar": -1.0}, "ar must be at least 0 and finite, got -1.0"),
-        ({"tar": float("inf")}, "tar must be at least 0 and finite"),
+        ({"ar": "much"}, "ar must be a number, got 'much'"),
     ],
 )
 def test_impossible_values(values: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         Settings(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"dropout_between": 1.0}, r"dropout_between must lie in \[0, 1\), got 1.0"),
+        ({"dropout_logits": float("nan")}, "dropout_logits must lie in"),
+        ({"ar": -1.0}, "ar must be at least 0 and finite, got -1.0"),
+        ({"tar": float("inf")}, "tar must be at least 0 and finite"),
+    ],
+)
+def test_impossible_noise_is_refused_before_data_are_looked_for(
+    tmp_path: Path, values: dict[str, Any], match: str
+) -> None:
+    from experiments.build import planned
+
+    with pytest.raises(InputError, match=match):
+        planned(Settings(task="ptb-word", data_dir=tmp_path, epochs=1, **values), "bptt")
 
 
 def test_every_field_is_documented() -> None:

@@ -198,7 +198,7 @@ CASES = [
     Case("tptt", {"feedback": "transpose", "reduction": "sum_h", "g_sum": "paper"}),
     Case("tptt", {"optimizer": "adagrad"}, {"task": "adding", "activation": "sigmoid"}),
     Case("tptthx", {}, {"task": "permutation"}),
-    *(Case("btprop", {"constraint": c, "u_start": 1, "alm_steps": 1}, {"cell": "gru", **TEXT}) for c in ("pm", "admm")),
+    *(Case("btprop", {"constraint": c, "u_start": 1}, {"cell": "gru", **TEXT}) for c in ("pm", "admm")),
     Case("btprop", {"constraint": "alm", "u_start": 1}, {"cell": "lstm", **TEXT}, reads=4),
     Case("btprop", {"h_steps": 3, "opt_arctanh": True, "h_clip": 0.01}, TEXT, reads=2),
     Case("btprop", {"constraint": "admm", "u_start": 1, "h_init": "zero", "first_state": "fixed"}, TEXT),

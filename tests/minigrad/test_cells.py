@@ -223,6 +223,8 @@ USES: dict[str, Callable[[Any], Any]] = {
     "the last of a sequence": lambda h: h[-1, 1:],
     "a slice": lambda h: h[2:],
     "a part of all": lambda h: h[..., :2],
+    "all, with one more axis": lambda h: h[None],
+    "all, by no index": lambda h: h[()],
     "named ones": lambda h: ops.take(h, np.array([3, 1])),
     "one sequence": lambda h: ops.take(h, np.array([1]), axis=1),
 }

@@ -497,6 +497,9 @@ def test_the_trigger_by_hand() -> None:
     assert not optim.nt_asgd_triggered([7, 2, 3, 4, 5, 6])  # the best is among the last five
     assert not optim.nt_asgd_triggered([6, 2, 3, 4, 5, 6])  # equal is not worse
     assert optim.nt_asgd_triggered([1, 2], nonmono=1)
+    nan = float("nan")
+    assert optim.nt_asgd_triggered([nan, 1, 2, 9, 9, 9], nonmono=1)  # what is no number is not the best
+    assert not optim.nt_asgd_triggered([nan, nan, 9], nonmono=1)
 
 
 def test_averaging_starts_when_validation_stops_improving() -> None:
