@@ -5,7 +5,9 @@ Legend of shapes: T time steps, B sequences side by side, D input size, O output
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["train", "valid", "test"]
@@ -112,6 +114,18 @@ class Finite(Protocol):
 
         The one with which a pass ends, `Batch.last`, may belong to the next one too.
         """
+
+
+@runtime_checkable
+class Published(Protocol):
+    """What a task has besides that reads files of a published data set."""
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Folder of downloaded data; None: the user's cache folder."""
+
+    def published(self) -> Mapping[str, Path | None]:
+        """Where each file lies that it reads, None for nowhere, by its path in the catalogue; nothing is read."""
 
 
 @runtime_checkable

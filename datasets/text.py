@@ -65,6 +65,9 @@ SPREAD = 5.0
 BEYOND = 40
 """Tokens by which its length may be drawn above T: eight standard deviations, more a bound on memory than a rule."""
 
+TEXT8 = "text8/text8"
+"""Where text8 lies in the folder of data."""
+
 SOURCE_SEED = 1948
 """The text of `sample-char` follows from this number, never from the seed of a run."""
 
@@ -268,6 +271,10 @@ class TokenFiles(Text):
         """See `Text.read`."""
         return _token_files(data_folder(self.data_dir), self.files, False)
 
+    def published(self) -> dict[str, Path | None]:
+        """See `datasets.task.Published.published`."""
+        return _lying(data_folder(self.data_dir), *(self.files.format(split) for split in SPLITS))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PtbWord(TokenFiles):
@@ -355,6 +362,10 @@ class Text8Word(Text):
         """See `Text.read`."""
         return _text8_words(data_folder(self.data_dir))
 
+    def published(self) -> dict[str, Path | None]:
+        """See `datasets.task.Published.published`."""
+        return _lying(data_folder(self.data_dir), TEXT8)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Text8Char(Text):
@@ -373,6 +384,10 @@ class Text8Char(Text):
     def read(self) -> Corpus:
         """See `Text.read`."""
         return _text8_characters(data_folder(self.data_dir))
+
+    def published(self) -> dict[str, Path | None]:
+        """See `datasets.task.Published.published`."""
+        return _lying(data_folder(self.data_dir), TEXT8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,6 +423,11 @@ TASKS: dict[str, Callable[..., Task]] = {
 def _check_whole(name: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} must be a whole number and at least {least}, got {value!r}")
+
+
+def _lying(folder: Path, *names: str) -> dict[str, Path | None]:
+    """Where files lie in the folder of data: texts are read bare."""
+    return {name: folder / name if (folder / name).exists() else None for name in names}
 
 
 def _side_by_side(parts: corpus.Ids) -> Ids:
@@ -473,12 +493,12 @@ def _token_files(folder: Path, files: str, skip_blank: bool) -> Corpus:
 
 @lru_cache(maxsize=2)
 def _text8_words(folder: Path) -> Corpus:
-    return corpus.rare_words(folder / "text8" / "text8")
+    return corpus.rare_words(folder / TEXT8)
 
 
 @lru_cache(maxsize=2)
 def _text8_characters(folder: Path) -> Corpus:
-    return corpus.characters(folder / "text8" / "text8")
+    return corpus.characters(folder / TEXT8)
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from datasets import originals
 from datasets.task import Finite, Windowed
 from experiments import record
 from experiments.settings import Settings
@@ -132,10 +133,11 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
         config: the method's Config, its fields as JSON holds them, or None for the method's defaults.
 
     Raises:
-        InputError: if something does not exist or does not fit.
+        InputError: if something does not exist or does not fit, or a file of data is damaged.
     """
     plan = planned(settings, method_name, config)
     devices.use(plan.settings.device)
+    originals.require_whole(plan.task)
     return Parts(plan.settings, plan.method, plan.config, plan.task, make_model(plan.settings, plan.task))
 
 
@@ -173,6 +175,7 @@ def _counted(settings: Settings, task: Task) -> Settings:
         return settings
     if not isinstance(task, Finite):
         raise InputError(f"epochs are passes through the data, those of {task.name} have no end: use --max-iterations")
+    originals.require_whole(task)
     batches = task.batches_of(settings.seed, settings.epochs, settings.batch_size)
     # Passes of one length have always been written down as that length, by which finished runs are found again.
     every = task.batches_of_each(settings.batch_size) if isinstance(task, Windowed) else None
