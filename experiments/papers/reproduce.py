@@ -67,14 +67,22 @@ def reproduce(request: Request) -> int:
     """Run what is missing of the tables, print them beside the paper's, draw their figures.
 
     Raises:
-        InputError: if a table, preset, row or entrant does not exist.
+        InputError: if a table, preset, row or entrant does not exist, or nothing of a table can be computed for want
+            of data.
     """
     if not request.tables:
         show_list(request)
         return exits.FINISHED
-    wanted = [(entry, chosen(entry, request)) for entry in map(entries.load, request.tables)]
+    asked = [entries.load(name) for name in request.tables]
+    wanted = [(entry, chosen(entry, request)) for entry in asked if not entry.searched]
+    if not request.only_show:
+        for entry, preset in wanted:
+            require_data(entry, preset, request)
+    shown = [entry for entry in asked if entry.searched]
+    for entry in shown:
+        print(record.dump(settings_as_json(entry)) if request.json else "\n".join(settings_lines(entry)), flush=True)
     done = list(compute(wanted, request))
-    for number, found in enumerate(done):
+    for number, found in enumerate(done, len(shown)):
         if not request.json:
             print(("\n" if number else "") + "\n".join(lines(found, request.preset)), flush=True)
         figure = _draw(found, request)
@@ -83,6 +91,51 @@ def reproduce(request: Request) -> int:
         elif figure:
             print(f"figure: {figure}", flush=True)
     return exits.FAILED if any(found.failures for found in done) else exits.FINISHED
+
+
+def require_data(entry: Entry, preset: Preset, request: Request) -> None:
+    """Refuse a table of which nothing is there and nothing can be computed for want of data.
+
+    Raises:
+        InputError: what is missing of the first cell.
+    """
+    store, missing = Store(request.runs_dir), None
+    for cell in entries.cells(entry, preset):
+        if _is_complete(chain(entry, preset, cell, request.places), store):
+            return
+        try:
+            entries.first_job(entry, preset, cell, request.places).look_for_data()
+        except InputError as error:
+            missing = missing or error
+        else:
+            return
+    if missing is not None:
+        raise missing
+
+
+def settings_lines(entry: Entry) -> list[str]:
+    """A table of settings beside what we searched and took, as text."""
+
+    def told(value: Any) -> str:
+        return (
+            "-" if value is None else ", ".join(f"{each:g}" for each in (value if isinstance(value, list) else [value]))
+        )
+
+    names = list(dict.fromkeys([str(row[0]) for row in entry.rows] + [n for s in entry.searched for n in s.taken]))
+    grid = {str(row[0]): row[1] for row in entry.rows}
+    heads = [(f"searched on {s.where}", "taken") for s in entry.searched]
+    rows = [("", "paper's grid", *(word for head in heads for word in head))]
+    for name in names:
+        ours = [(told(s.values.get(name)), told(s.taken.get(name))) for s in entry.searched]
+        rows.append((name, told(grid.get(name)), *(word for pair in ours for word in pair)))
+    out = [f"{entry.id}: {entry.title} ({entry.paper}, {entry.label})", "", *table(rows), ""]
+    return out + [f"note: {note}" for note in entry.notes]
+
+
+def settings_as_json(entry: Entry) -> dict[str, Any]:
+    """The same for machines."""
+    grid = {str(row[0]): row[1] for row in entry.rows}
+    return {"table": entry.id, "paper": grid, "searched": record.plain(entry.searched), "notes": entry.notes}
 
 
 def chosen(entry: Entry, request: Request) -> Preset:
