@@ -140,4 +140,7 @@ class Windowed(Protocol):
         """Batches of `size` sequences that every pass takes; None where passes differ."""
 
     def tokens_of(self, seed: int, size: int) -> int:
-        """Tokens of a full batch; where windows vary, about the mean."""
+        """Tokens of the first batch; where windows vary, about the mean."""
+
+    def tokens_read(self, seed: int, batches: int, size: int) -> int:
+        """Tokens that the first so many batches of `size` sequences train on, those read again counted again."""

@@ -195,9 +195,28 @@ class Text(ABC):
         Raises:
             InputError: as `batches`.
         """
+        if self.layout == "blocks":
+            return min(size, self.size_of("train")) * self.length
         if self.windows == "fixed":
             return size * self.length
         return round(size * self._rows("train", size) / self.batches_of(seed, 1, size))
+
+    def tokens_read(self, seed: int, batches: int, size: int) -> int:
+        """See `datasets.task.Windowed.tokens_read`.
+
+        Raises:
+            InputError: as `batches`.
+        """
+        check_batch("train", 0, size)
+        if self.layout == "blocks":
+            passes, rest = divmod(batches, self.batches("train", size))
+            return (passes * self.size_of("train") + rest * min(size, self.size_of("train"))) * self.length
+        if self.windows == "fixed":
+            return batches * size * self.length
+        rows = self._rows("train", size)
+        ends, number = _located(seed, batches, self.length, rows)
+        passes = _passes(seed, batches, self.length, rows)
+        return size * (passes * rows + (int(ends[number - 1]) if number else 0))
 
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """See `datasets.task.Task.batch`; ids x, y [T, B]. `index` of a batch: its number within a pass.
@@ -468,11 +487,21 @@ def _located(seed: int, index: int, T: int, rows: int) -> tuple[Ids, int]:
     The tables of epochs double until one reaches far enough: each is a pure function, and all of them together are
     little more work than the last.
     """
+    epoch = _passes(seed, index, T, rows)
+    return _ends(seed, epoch, T, rows), index - int(_firsts_beyond(seed, index, T, rows)[epoch])
+
+
+def _passes(seed: int, index: int, T: int, rows: int) -> int:
+    """Epochs that end before batch `index`: the number of its own."""
+    return int(np.searchsorted(_firsts_beyond(seed, index, T, rows), index, side="right")) - 1
+
+
+def _firsts_beyond(seed: int, index: int, T: int, rows: int) -> Ids:
+    """A table of first batches that reaches beyond batch `index`."""
     epochs = 1
     while (firsts := _firsts(seed, epochs, T, rows))[-1] <= index:
         epochs *= 2
-    epoch = int(np.searchsorted(firsts, index, side="right")) - 1
-    return _ends(seed, epoch, T, rows), index - int(firsts[epoch])
+    return firsts
 
 
 @lru_cache(maxsize=4)

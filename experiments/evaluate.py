@@ -51,8 +51,8 @@ def evaluate(
     Returns:
         run, method, task, length, seed, checkpoint (its path), iteration, split, sequences, of (how many there are
         in the split, where they have an end), error (the first score), scores, chance, solved (whether the error is
-        below the task's bound). Scores and chance in nats a token come with perplexity and bits. A dynamic evaluation
-        adds the static scores of the same windows, and its options.
+        below the task's bound; None where it has none). Scores and chance in nats a token come with perplexity and
+        bits. A dynamic evaluation adds the static scores of the same windows, and its options.
 
     Raises:
         RunError: if the run, or the checkpoint asked for, is missing or damaged.
@@ -95,7 +95,7 @@ def evaluate(
         "scores": checks.with_perplexity(scores),
         **adapted,
         "chance": checks.with_perplexity(parts.task.chance),
-        "solved": checks.first_score(scores) < parts.task.solved_below,
+        "solved": checks.first_score(scores) < parts.task.solved_below if parts.task.solved_below else None,
     }
 
 

@@ -183,6 +183,7 @@ def new(
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
     _look_for_data(parts, display)
+    build.require_an_update(parts)
     settings = parts.settings  # the length resolved
     state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
     rundir.check_parent(settings.runs_dir)
@@ -323,8 +324,11 @@ def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
         "max_iterations": settings.max_iterations,
         "error": begin.counters.error,
         **({} if parts.task.streams is None else {"tokens": build.tokens_of(settings, parts.task)}),
-        "chance": dict(parts.task.chance),
-        "solved_below": parts.task.solved_below,
+        **(
+            {} if (each := build.iterations_of_a_pass(settings, parts.task)) is None else {"iterations_of_a_pass": each}
+        ),
+        "chance": checks.with_perplexity(parts.task.chance),
+        **({"solved_below": parts.task.solved_below} if parts.task.solved_below else {}),
     }
 
 
@@ -562,6 +566,7 @@ def _draw(run: Run, parts: Parts, done: Result, display: Display) -> Path | None
         outcome=_outcome(done, solvable=bool(parts.task.solved_below)),
         chance=parts.task.chance,
         solved_at=done.iterations if done.solved else None,
+        of_a_pass=build.iterations_of_a_pass(settings, parts.task),
     )
     try:
         return figure.draw(run, caption)
@@ -582,4 +587,7 @@ def _outcome(done: Result, solvable: bool) -> str:
         "diverged": "diverged",
     }
     line = f"{words[done.status]} after {done.iterations:,} iterations"
-    return line if done.error is None else f"{line}, error {done.error:.4g}"
+    if done.error is None:
+        return line
+    perplexity = done.metric.get("perplexity")
+    return f"{line}, {f'error {done.error:.4g}' if perplexity is None else f'perplexity {perplexity:.4g}'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -152,15 +153,29 @@ def chosen(entry: Entry, request: Request) -> Preset:
         for name in given:
             if name not in known:
                 raise InputError(exits.unknown(f"{kind} of {entry.id}", name, known))
+    seeds = list(dict.fromkeys(request.seeds))
     narrowed = replace(
         preset,
+        about=_about(preset, seeds) if seeds else preset.about,
         rows=list(request.rows) or preset.rows,
         entrants=list(request.entrants) or preset.entrants,
-        seeds=list(dict.fromkeys(request.seeds)) or preset.seeds,
+        seeds=seeds or preset.seeds,
     )
     if not entries.cells(entry, narrowed):
         raise InputError(f"{entry.id} has no such cell: {', '.join(request.entrants)} takes no part in those rows")
     return narrowed
+
+
+COUNTED = re.compile(r"\b(one|two|three|four|five|six|seven|eight|nine|ten|\d+) seeds?\b")
+"""How presets say their number of seeds."""
+
+
+def _about(preset: Preset, seeds: Sequence[int]) -> str:
+    """What is said of a preset, with these seeds in place of its own."""
+    named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    if COUNTED.search(preset.about):
+        return COUNTED.sub(named, preset.about)
+    return f"{preset.about}; {named}" if preset.about else named
 
 
 def compute(wanted: Iterable[tuple[Entry, Preset]], request: Request) -> Iterable[Reproduced]:
@@ -312,7 +327,9 @@ def show_list(request: Request) -> None:
         print(record.dump(found))
         return
     width = shutil.get_terminal_size((120, 24)).columns
-    heading = "time: about how long the rest takes on this machine, if every run uses up its budget"
+    heading = (
+        "time: about how long the rest takes on this machine, if every run uses up its budget and nothing else runs"
+    )
     closing = f"nothing to run, they hold settings alone: {', '.join(alone)}" if alone else ""
     wrapped = [textwrap.wrap(words, width, break_on_hyphens=False) for words in (heading, closing)]
     print("\n".join([*wrapped[0], "", *in_width(rows, width), *([""] if closing else []), *wrapped[1]]))
