@@ -39,6 +39,7 @@ def train(method: str, config: Any, settings: Settings, *, json: bool = False) -
     """
     from experiments import display, loop
 
+    settings.require_one_budget()
     return _trained(loop.train(settings, method, config, display.suited()), json)
 
 
@@ -138,6 +139,9 @@ def trace(method: str, /, *, fixture: Path, out: Path) -> int:
 
 def check(method: str | None = None, /, *, json: bool = False) -> int:
     """Test the mathematical claims of the papers on random networks, a line each: ok, no (refuted) or FAILED.
+
+    Each line states the claim: `ok` where it holds, `no` where it does not hold as published, which a counterexample
+    shows; what is true instead may follow in brackets. FAILED: the test found neither.
 
     Args:
         method: Test only the claims about this method and the general ones.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 from minigrad.errors import InputError
 
@@ -28,11 +29,19 @@ class File:
     """Its path in the archive, if it comes out of one."""
     elsewhere: tuple[str, ...] = ()
     """Where else it may lie in the folder of data: tasks look there too."""
+    holds: str = ""
+    """Of a file that is published gzipped: `sha256:...` of what it unpacks to, which follows from the published bytes;
+    empty: not known."""
 
     @property
     def name(self) -> str:
         """Its name without the folder."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def content(self) -> str:
+        """Its path, bare: what it is known by however it is packed."""
+        return self.path.removesuffix(".gz")
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,16 @@ class DataSet:
     """What the files come packed in; it is unpacked and then deleted."""
     by_hand: str = ""
     """How to get the files where the licence forbids to fetch them."""
+
+
+def of_path(path: str) -> tuple[DataSet, File] | None:
+    """The file that lies at a path of the folder of data, and the set that it belongs to; None if there is none."""
+    return next(((item, file) for item in SETS.values() for file in item.files if file.path == path), None)
+
+
+def at(path: Path) -> tuple[DataSet, File] | None:
+    """The file that belongs at a path, whatever the folder of data is, and its set; None if there is none."""
+    return of_path("/".join(path.parts[-2:]))
 
 
 def find(name: str) -> DataSet:
@@ -78,8 +97,9 @@ _MNIST_MIRRORS = (
 )
 
 
-def _mnist(name: str, size: int, sha256: str) -> File:
-    return File(f"mnist/{name}", size, f"sha256:{sha256}", tuple(mirror + name for mirror in _MNIST_MIRRORS))
+def _mnist(name: str, size: int, sha256: str, holds: str) -> File:
+    urls = tuple(mirror + name for mirror in _MNIST_MIRRORS)
+    return File(f"mnist/{name}", size, f"sha256:{sha256}", urls, holds=f"sha256:{holds}")
 
 
 def _cifar(name: str, sha256: str) -> File:
@@ -231,21 +251,25 @@ _MNIST = DataSet(
             "train-images-idx3-ubyte.gz",
             9_912_422,
             "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         ),
         _mnist(
             "train-labels-idx1-ubyte.gz",
             28_881,
             "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
         ),
         _mnist(
             "t10k-images-idx3-ubyte.gz",
             1_648_877,
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         ),
         _mnist(
             "t10k-labels-idx1-ubyte.gz",
             4_542,
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ),
 )

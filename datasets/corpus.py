@@ -11,10 +11,9 @@ Texts are streamed: memory is needed for the vocabulary, not for the text.
 from __future__ import annotations
 
 import codecs
-import errno
 import json
-import os
 import re
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -30,9 +29,11 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from datasets.folders import data_folder
-from datasets.storage import locked, replacing, sha256_of, sync_folder
+from datasets import catalogue, checksums
+from datasets.folders import data_folder, no_folder
+from datasets.storage import locked, replacing, respect, sync_folder
 from datasets.task import Split
+from datasets.verify import other_form
 from minigrad.errors import InputError
 
 Ids = npt.NDArray[np.integer[Any]]
@@ -376,7 +377,7 @@ def _make(source: _Source, name: str, places: Sequence[Path]) -> Path:
     for place in places:
         with ExitStack() as stack:
             try:
-                _respect(place.parent)
+                respect(place.parent)
                 place.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(place / LOCK, lambda: _say(f"another process is reading {source.name}")))
             except OSError as error:
@@ -390,12 +391,6 @@ def _make(source: _Source, name: str, places: Sequence[Path]) -> Path:
                 _write(source, place / name)
             return place
     raise InputError(f"the ids of {source.name} cannot be kept ({'; '.join(faults)}): make one of these writable")
-
-
-def _respect(folder: Path) -> None:
-    """Raise OSError for a folder that nobody is to write: the system would let the superuser."""
-    if folder.exists() and not folder.stat().st_mode & 0o222:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _write(source: _Source, folder: Path) -> None:
@@ -473,7 +468,7 @@ def _stamps(source: _Source) -> str:
 
 def _checksums(source: _Source) -> list[str]:
     try:
-        return [sha256_of(file) for file in source.files]
+        return [checksums.measured(file, "sha256", False)[0] for file in source.files]
     except OSError as error:
         raise _unreadable(error) from None
 
@@ -489,11 +484,25 @@ def _index(place: Path) -> dict[str, str]:
 
 def _unreadable(error: OSError) -> InputError:
     if isinstance(error, FileNotFoundError):
-        return InputError(
-            f"there is no file {error.filename}: `python cli.py data list` shows what can be fetched, and --data-dir "
-            "chooses another folder"
-        )
+        return InputError(f"there is no file {error.filename}: {_way_to(Path(error.filename))}")
+    if isinstance(error, NotADirectoryError):
+        return InputError(f"cannot read {error.filename}: {no_folder(Path(error.filename))}")
     return InputError(f"cannot read {error.filename} ({error.strerror}): make it readable")
+
+
+def _way_to(path: Path) -> str:
+    """How to come by a file that is missing."""
+    elsewhere = "--data-dir chooses another folder"
+    if (packed := other_form(path)).exists():
+        return f"unpack {packed.name}, which lies there: texts are read bare"
+    known = catalogue.at(path)
+    if known is None:
+        return f"put it there, or {elsewhere}"
+    item, _ = known
+    folder = path.parents[1]
+    if item.by_hand:
+        return f"{item.by_hand} into {path.parent}; {elsewhere}"
+    return f"run `python cli.py data fetch {item.name} --data-dir {shlex.quote(str(folder))}`; {elsewhere}"
 
 
 def _changed(source: _Source) -> InputError:

@@ -88,7 +88,7 @@ def fetch(item: DataSet, folder: Path, display: Display) -> list[Fetched]:
     if wanted and item.by_hand:
         lacking = ", ".join(f"{before[file].state}: {file.name}" for file in wanted)
         raise InputError(f"{item.name}: {item.by_hand} into {(folder / wanted[0].path).parent} ({lacking})")
-    with _writing(folder):
+    with _writing(folder, item.files[0].path.rpartition("/")[0]):
         if wanted and item.archive:
             _fetch_packed(item, item.archive, folder, display)
         else:
@@ -153,14 +153,16 @@ class _Transfer:
         Raises:
             InputError: if none does.
         """
-        faults = []
+        faults: list[str] = []
         for url in self._file.urls:
             try:
                 self._take(url)
-                return
             except _Fault as fault:
                 faults.append(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}: {fault}")
-                self._display.note(f"{self._file.name}: {faults[-1]}")
+                continue
+            for said in faults:  # otherwise the error says them
+                self._display.note(f"{self._file.name}: {said}")
+            return
         raise InputError(
             f"cannot fetch {self._file.name} ({'; '.join(faults)}): try again later, or put the file "
             f"{self._file.name} into {self._folder} and fetch again"
@@ -408,11 +410,19 @@ def _full(folder: Path, why: str) -> InputError:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system into InputError."""
+def _writing(folder: Path, place: str) -> Iterator[None]:
+    """Turn errors of the file system into InputError; folders that were made for nothing are removed."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    inside = folder / place
+    made = made if inside.exists() else [inside, *made]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
+    except InputError:
+        with suppress(OSError):  # from the first that something lies in
+            for each in made:
+                each.rmdir()
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(folder, error.strerror or "disk full") from None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import shlex
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from datasets import catalogue, verify
 from datasets.catalogue import File
 from datasets.common import Ids, frozen
+from datasets.folders import no_folder
 from datasets.storage import checksum
 from minigrad.errors import InputError
 
@@ -61,6 +63,12 @@ def find(data_set: str, name: str, folder: Path, *ways: str) -> Path:
     if path is None:
         raise _missing(data_set, file, folder, ways)
     return path
+
+
+def lying(data_set: str, names: Sequence[str], folder: Path) -> dict[str, Path | None]:
+    """Where some files of a set lie, None for nowhere, by their paths in the catalogue."""
+    wanted = [file for file in catalogue.find(data_set).files if file.name in names]
+    return {file.path: verify.locate(file, folder) for file in wanted}
 
 
 def contents(path: Path) -> bytes:
@@ -112,6 +120,8 @@ def _published(path: Path) -> str:
 def _missing(data_set: str, file: File, folder: Path, ways: tuple[str, ...]) -> InputError:
     """The error of a missing file."""
     path = folder / file.path
+    if folder.exists() and not folder.is_dir():
+        return InputError(f"there is no file {path}: {no_folder(path)}")
     places = [
         f"{path}",
         verify.other_form(path).name,

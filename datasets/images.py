@@ -19,7 +19,7 @@ pixels of three colours).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from datasets import cifar, digits, mnist
+from datasets import cifar, digits, image_files, mnist
 from datasets.common import Ids, check_batch, classification_scores, floating, frozen
 from datasets.folders import data_folder
 from datasets.image_files import CLASSES, Bytes, Files, Images
@@ -208,6 +208,14 @@ class Downloaded(Pixels):
     data_dir: Path | None = None
     """Folder of downloaded data; None: the user's cache folder."""
 
+    def published(self) -> dict[str, Path | None]:
+        """See `datasets.task.Published.published`."""
+        return image_files.lying(*self._published(), data_folder(self.data_dir))
+
+    @abstractmethod
+    def _published(self) -> tuple[str, Sequence[str]]:
+        """By which name the catalogue knows the files, and the names of those that are read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mnist(Downloaded):
@@ -228,6 +236,9 @@ class Mnist(Downloaded):
     def files(self) -> Files:
         """See `Pixels.files`."""
         return _mnist(data_folder(self.data_dir))
+
+    def _published(self) -> tuple[str, Sequence[str]]:
+        return mnist.NAME, mnist.FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +283,9 @@ class Cifar(Downloaded):
     def files(self) -> Files:
         """See `Pixels.files`."""
         return _cifar(data_folder(self.data_dir), self.train_files)
+
+    def _published(self) -> tuple[str, Sequence[str]]:
+        return cifar.NAME, (*cifar.TRAIN[: self.train_files], cifar.TEST)
 
 
 TASKS: dict[str, Callable[..., Task]] = {kind.name: kind for kind in (Digits, Mnist, PermutedMnist, Cifar)}

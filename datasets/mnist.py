@@ -19,6 +19,10 @@ KINDS = {1: "labels", 3: "images"}
 """What files of so many dimensions hold."""
 
 
+FILES = tuple(f"{half}-{KINDS[n]}-idx{n}-ubyte.gz" for half in ("train", "t10k") for n in (3, 1))
+"""Names of the files: for each half its images and its labels."""
+
+
 class Half(NamedTuple):
     """The files of the training images, or of the test images."""
 
@@ -32,11 +36,8 @@ def find(folder: Path) -> tuple[Half, Half]:
     Raises:
         InputError: if one is missing.
     """
-    train, test = (
-        Half(*(image_files.find(NAME, f"{half}-{KINDS[n]}-idx{n}-ubyte.gz", folder) for n in (3, 1)))
-        for half in ("train", "t10k")
-    )
-    return train, test
+    a, b, c, d = (image_files.find(NAME, name, folder) for name in FILES)
+    return Half(a, b), Half(c, d)
 
 
 def read(half: Half) -> Images:

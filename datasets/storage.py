@@ -6,6 +6,7 @@ leaves the old file or the new one. The writers hold a lock, which the system re
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -23,12 +24,6 @@ def checksum(file: Any, kind: str) -> str:
     while block := file.read(CHUNK):
         digest.update(block)
     return digest.hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file; OSError if it cannot be read."""
-    with path.open("rb") as file:
-        return checksum(file, "sha256")
 
 
 @contextmanager
@@ -78,6 +73,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def respect(folder: Path) -> None:
+    """Raise OSError for a folder that nobody is to write: the system would let the superuser."""
+    if folder.exists() and not folder.stat().st_mode & 0o222:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def sync_folder(folder: Path) -> None:

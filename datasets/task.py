@@ -5,7 +5,9 @@ Legend of shapes: T time steps, B sequences side by side, D input size, O output
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["train", "valid", "test"]
@@ -115,6 +117,18 @@ class Finite(Protocol):
 
 
 @runtime_checkable
+class Published(Protocol):
+    """What a task has besides that reads files of a published data set."""
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Folder of downloaded data; None: the user's cache folder."""
+
+    def published(self) -> Mapping[str, Path | None]:
+        """Where each file lies that it reads, None for nowhere, by its path in the catalogue; nothing is read."""
+
+
+@runtime_checkable
 class Windowed(Protocol):
     """What a text has besides, whose training goes through windows that may vary in length."""
 
@@ -126,4 +140,7 @@ class Windowed(Protocol):
         """Batches of `size` sequences that every pass takes; None where passes differ."""
 
     def tokens_of(self, seed: int, size: int) -> int:
-        """Tokens of a full batch; where windows vary, about the mean."""
+        """Tokens of the first batch; where windows vary, about the mean."""
+
+    def tokens_read(self, seed: int, batches: int, size: int) -> int:
+        """Tokens that the first so many batches of `size` sequences train on, those read again counted again."""

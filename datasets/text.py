@@ -65,6 +65,9 @@ SPREAD = 5.0
 BEYOND = 40
 """Tokens by which its length may be drawn above T: eight standard deviations, more a bound on memory than a rule."""
 
+TEXT8 = "text8/text8"
+"""Where text8 lies in the folder of data."""
+
 SOURCE_SEED = 1948
 """The text of `sample-char` follows from this number, never from the seed of a run."""
 
@@ -192,9 +195,28 @@ class Text(ABC):
         Raises:
             InputError: as `batches`.
         """
+        if self.layout == "blocks":
+            return min(size, self.size_of("train")) * self.length
         if self.windows == "fixed":
             return size * self.length
         return round(size * self._rows("train", size) / self.batches_of(seed, 1, size))
+
+    def tokens_read(self, seed: int, batches: int, size: int) -> int:
+        """See `datasets.task.Windowed.tokens_read`.
+
+        Raises:
+            InputError: as `batches`.
+        """
+        check_batch("train", 0, size)
+        if self.layout == "blocks":
+            passes, rest = divmod(batches, self.batches("train", size))
+            return (passes * self.size_of("train") + rest * min(size, self.size_of("train"))) * self.length
+        if self.windows == "fixed":
+            return batches * size * self.length
+        rows = self._rows("train", size)
+        ends, number = _located(seed, batches, self.length, rows)
+        passes = _passes(seed, batches, self.length, rows)
+        return size * (passes * rows + (int(ends[number - 1]) if number else 0))
 
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
         """See `datasets.task.Task.batch`; ids x, y [T, B]. `index` of a batch: its number within a pass.
@@ -267,6 +289,10 @@ class TokenFiles(Text):
     def read(self) -> Corpus:
         """See `Text.read`."""
         return _token_files(data_folder(self.data_dir), self.files, False)
+
+    def published(self) -> dict[str, Path | None]:
+        """See `datasets.task.Published.published`."""
+        return _lying(data_folder(self.data_dir), *(self.files.format(split) for split in SPLITS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,6 +381,10 @@ class Text8Word(Text):
         """See `Text.read`."""
         return _text8_words(data_folder(self.data_dir))
 
+    def published(self) -> dict[str, Path | None]:
+        """See `datasets.task.Published.published`."""
+        return _lying(data_folder(self.data_dir), TEXT8)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Text8Char(Text):
@@ -373,6 +403,10 @@ class Text8Char(Text):
     def read(self) -> Corpus:
         """See `Text.read`."""
         return _text8_characters(data_folder(self.data_dir))
+
+    def published(self) -> dict[str, Path | None]:
+        """See `datasets.task.Published.published`."""
+        return _lying(data_folder(self.data_dir), TEXT8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,6 +442,11 @@ TASKS: dict[str, Callable[..., Task]] = {
 def _check_whole(name: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} must be a whole number and at least {least}, got {value!r}")
+
+
+def _lying(folder: Path, *names: str) -> dict[str, Path | None]:
+    """Where files lie in the folder of data: texts are read bare."""
+    return {name: folder / name if (folder / name).exists() else None for name in names}
 
 
 def _side_by_side(parts: corpus.Ids) -> Ids:
@@ -448,11 +487,21 @@ def _located(seed: int, index: int, T: int, rows: int) -> tuple[Ids, int]:
     The tables of epochs double until one reaches far enough: each is a pure function, and all of them together are
     little more work than the last.
     """
+    epoch = _passes(seed, index, T, rows)
+    return _ends(seed, epoch, T, rows), index - int(_firsts_beyond(seed, index, T, rows)[epoch])
+
+
+def _passes(seed: int, index: int, T: int, rows: int) -> int:
+    """Epochs that end before batch `index`: the number of its own."""
+    return int(np.searchsorted(_firsts_beyond(seed, index, T, rows), index, side="right")) - 1
+
+
+def _firsts_beyond(seed: int, index: int, T: int, rows: int) -> Ids:
+    """A table of first batches that reaches beyond batch `index`."""
     epochs = 1
     while (firsts := _firsts(seed, epochs, T, rows))[-1] <= index:
         epochs *= 2
-    epoch = int(np.searchsorted(firsts, index, side="right")) - 1
-    return _ends(seed, epoch, T, rows), index - int(firsts[epoch])
+    return firsts
 
 
 @lru_cache(maxsize=4)
@@ -473,12 +522,12 @@ def _token_files(folder: Path, files: str, skip_blank: bool) -> Corpus:
 
 @lru_cache(maxsize=2)
 def _text8_words(folder: Path) -> Corpus:
-    return corpus.rare_words(folder / "text8" / "text8")
+    return corpus.rare_words(folder / TEXT8)
 
 
 @lru_cache(maxsize=2)
 def _text8_characters(folder: Path) -> Corpus:
-    return corpus.characters(folder / "text8" / "text8")
+    return corpus.characters(folder / TEXT8)
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from datasets import originals
 from datasets.task import Finite, Windowed
 from experiments import record
 from experiments.settings import Settings
@@ -130,11 +131,36 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
         config: the method's Config, its fields as JSON holds them, or None for the method's defaults.
 
     Raises:
-        InputError: if something does not exist or does not fit.
+        InputError: if something does not exist or does not fit, or a file of data is damaged.
     """
     plan = planned(settings, method_name, config)
     devices.use(plan.settings.device)
+    originals.require_whole(plan.task)
     return Parts(plan.settings, plan.method, plan.config, plan.task, make_model(plan.settings, plan.task))
+
+
+def require_an_update(parts: Parts) -> None:
+    """Refuse a budget that ends before a method that looks at the whole of its data has made its first update.
+
+    Raises:
+        InputError: naming the iterations of a pass.
+    """
+    task, settings, config, name = parts.task, parts.settings, parts.config, parts.method.name
+    if not isinstance(task, Finite):
+        return
+    if name == "btprop-batch":  # sets its states, moves them and then the parameters, a pass each
+        passes = 2 + (1 if config.constraint == "alm" else config.h_steps)
+    elif getattr(config, "update_freq", None) == 0:
+        passes = 1
+    else:
+        return
+    needed = task.batches_of(settings.seed, passes, settings.batch_size)
+    if settings.max_iterations < needed:
+        raise InputError(
+            f"{settings.max_iterations:,} iterations make no update: a pass through the data takes "
+            f"{task.batches_of(settings.seed, 1, settings.batch_size):,}, and {name} first moves the parameters after "
+            f"{'one' if passes == 1 else passes} of them: use --max-iterations {needed} or more, or --epochs {passes}"
+        )
 
 
 def _trainable(settings: Settings, method: Method) -> None:
@@ -176,6 +202,7 @@ def _counted(settings: Settings, task: Task) -> Settings:
         return settings
     if not isinstance(task, Finite):
         raise InputError(f"epochs are passes through the data, those of {task.name} have no end: use --max-iterations")
+    originals.require_whole(task)
     batches = task.batches_of(settings.seed, settings.epochs, settings.batch_size)
     # Passes of one length have always been written down as that length, by which finished runs are found again.
     every = task.batches_of_each(settings.batch_size) if isinstance(task, Windowed) else None
@@ -237,6 +264,11 @@ def checked_after(settings: Settings, iteration: int) -> bool:
         return iteration % settings.validate_every == 0
     task = make_task(settings)
     return task.batch(settings.seed, "train", iteration - 1, settings.batch_size, settings.dtype).last
+
+
+def iterations_of_a_pass(settings: Settings, task: Task) -> int | None:
+    """Iterations of the first pass through data that have an end, others about as many; None of those without one."""
+    return task.batches_of(settings.seed, 1, settings.batch_size) if isinstance(task, Finite) else None
 
 
 def tokens_of(settings: Settings, task: Task) -> int | None:

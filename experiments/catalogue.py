@@ -20,7 +20,7 @@ def show(as_json: bool) -> None:
         print(dump(found))
         return
     tasks = [
-        (task["name"], task["summary"], _chance(task["chance"]), str(task["shortest"]), str(task["length"]))
+        (task["name"], task["summary"], _chance(task), str(task["shortest"]), str(task["length"]))
         for task in found["tasks"]
     ]
     print("\n".join(["methods", *table(tuple(method.values()) for method in found["methods"])]))
@@ -70,8 +70,10 @@ def _task(name: str) -> dict[str, Any]:
     }
 
 
-def _chance(chance: dict[str, float] | None) -> str:
-    return "nll that of its words" if chance is None else text(chance)
+def _chance(task: dict[str, Any]) -> str:
+    if task["chance"] is not None:
+        return text(task["chance"])
+    return f"nll that of its {'characters' if task['name'].endswith('-char') else 'words'}"
 
 
 def _possible(name: str, length: int) -> bool:

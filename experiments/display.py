@@ -156,10 +156,15 @@ def measures(
     """The parts of a progress line; numbers that are not known yet are left out. `left` is the time to the end."""
     total, tokens = facts.get("max_iterations"), facts.get("tokens")
     where = f"iteration {iteration:,}" + (f" of {total:,}" if total else "")
+    if each := facts.get("iterations_of_a_pass"):
+        where += f", pass {iteration / each:.2f}" + (f" of {total / each:.4g}" if total else "")
     if tokens is None:
         parts = [where, *known(cost=cost, error=error)]
+    elif "pass" in facts:  # an evaluation, not a training
+        parts = [where, *known(cost=cost, perplexity=_perplexity(error))]
     else:
-        parts = [where, *known(cost=cost, perplexity=math.inf if error > HUGE else math.exp(error))]
+        told = {"training cost": cost, "validation perplexity": _perplexity(error)}
+        parts = [where, *known(**told)]
     if iteration > 1 and math.isfinite(rate):  # the first iteration warms up: it says nothing about the others
         parts.append(f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s")
         if tokens is not None:
@@ -167,6 +172,11 @@ def measures(
         if math.isfinite(left):
             parts.append(f"{duration(left)} left")
     return parts
+
+
+def _perplexity(error: float) -> float:
+    """Of nats a token; infinite where no number says it."""
+    return math.inf if error > HUGE else math.exp(error)
 
 
 def known(**values: float | None) -> list[str]:
@@ -196,7 +206,8 @@ def print_result(result: Result, as_json: bool) -> None:
         as_json: one JSON object on one line, and nothing else.
     """
     if as_json:
-        print(dump({key: getattr(result, key) for key in JSON_KEYS}), flush=True)
+        told = {key: getattr(result, key) for key in JSON_KEYS}
+        print(dump(told if solvable(result) else told | {"solved": None}), flush=True)
     else:
         print("\n".join(ending(result)), flush=True)
     if result.status == "interrupted":
@@ -208,7 +219,10 @@ def ending(result: Result) -> list[str]:
     if result.solved:
         outcome = f"solved {result.task} at iteration {result.iterations:,} after {duration(result.seconds)}"
     else:
-        why = f"{_ENDS.get(result.status, '')}{result.reason or result.status}"
+        how = _ENDS.get(result.status, "")
+        if result.status == "patience" and not solvable(result):
+            how = "ended: "
+        why = f"{how}{result.reason or result.status}"
         outcome = f"{why} ({result.iterations:,} iterations in {duration(result.seconds)})"
     rows = [("result", outcome)]
     if scores := known(**result.metric, loss=result.loss):
@@ -221,9 +235,17 @@ def ending(result: Result) -> list[str]:
     return table(rows)
 
 
+def solvable(result: Result) -> bool:
+    """Whether there is anything to solve: a text or images one can only do better and better."""
+    from datasets import registry
+
+    return result.task not in registry.names() or registry.solvable(result.task)
+
+
 def print_scores(scores: Mapping[str, Any], as_json: bool) -> None:
     """Write the outcome of an evaluation on standard output: a line an entry, or one JSON object."""
-    print(dump(scores) if as_json else "\n".join(table((name, text(v)) for name, v in scores.items())), flush=True)
+    rows = ((name, text(value)) for name, value in scores.items() if value is not None)
+    print(dump(scores) if as_json else "\n".join(table(rows)), flush=True)
 
 
 def table(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import build, checks, record, rundir, standing
+from datasets import originals
+from experiments import build, checks, manifest, record, rundir, standing
 from experiments import dynamic as adapt
 from experiments.build import Assemble
 from experiments.checkpoint import require_safetensors
@@ -49,8 +51,8 @@ def evaluate(
     Returns:
         run, method, task, length, seed, checkpoint (its path), iteration, split, sequences, of (how many there are
         in the split, where they have an end), error (the first score), scores, chance, solved (whether the error is
-        below the task's bound). Scores and chance in nats a token come with perplexity and bits. A dynamic evaluation
-        adds the static scores of the same windows, and its options.
+        below the task's bound; None where it has none). Scores and chance in nats a token come with perplexity and
+        bits. A dynamic evaluation adds the static scores of the same windows, and its options.
 
     Raises:
         RunError: if the run, or the checkpoint asked for, is missing or damaged.
@@ -65,6 +67,8 @@ def evaluate(
     wished = {"length": length, "device": device, "data_dir": data_dir}
     changes = {name: value for name, value in wished.items() if value is not None}
     parts = standing.parts_of(run, assemble, **changes)
+    for line in _remarks(run, parts):
+        (display.note if display else _say)(line)
     path, at = _load(run, parts, checkpoint)
     there: int | None
     adapted: dict[str, Any] = {}
@@ -91,8 +95,20 @@ def evaluate(
         "scores": checks.with_perplexity(scores),
         **adapted,
         "chance": checks.with_perplexity(parts.task.chance),
-        "solved": checks.first_score(scores) < parts.task.solved_below,
+        "solved": checks.first_score(scores) < parts.task.solved_below if parts.task.solved_below else None,
     }
+
+
+def _remarks(run: Run, parts: build.Parts) -> list[str]:
+    """What is to say about the data: whether they are the published ones, and those that the run was trained on."""
+    lines = originals.remarks(parts.task)
+    if others := originals.differing(manifest.data_of(run), originals.digests(parts.task)):
+        lines.append(f"warning: {others[0]} is another file than the one that {run.path} was trained with")
+    return lines
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _load(run: Run, parts: build.Parts, which: str) -> tuple[Path, standing.Standing]:

@@ -83,7 +83,8 @@ def one_line(text: str) -> str:
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     """The line for a name that does not exist: what comes close, and what there is."""
     known = list(known)
-    return f"unknown {kind} {given!r}{suggest(given, known)} (there are: {', '.join(known)})"
+    shown = map(repr, known) if any("," in name for name in known) else known
+    return f"unknown {kind} {given!r}{suggest(given, known)} (there are: {', '.join(shown)})"
 
 
 def suggest(given: str, known: Iterable[str]) -> str:

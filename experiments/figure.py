@@ -31,6 +31,8 @@ class Caption:
     """Score of the best constant answer, by name."""
     solved_at: int | None = None
     """The iteration that solved the task."""
+    of_a_pass: int | None = None
+    """Iterations of a pass through the data, or about so many; None: they have no end."""
 
 
 def draw(run: Run, caption: Caption) -> Path:
@@ -74,7 +76,8 @@ def render(lines: Sequence[Line], caption: Caption) -> bytes:
     for axes in grid.flat:
         drawing.dress(axes)
     for axes in grid[1]:
-        axes.set_xlabel("iteration", color=INK)
+        passes = "" if caption.of_a_pass is None else f" (a pass through the data: {caption.of_a_pass:,})"
+        axes.set_xlabel(f"iteration{passes}", color=INK)
     figure.text(0.06, 0.955, caption.title, fontsize=14, fontweight="bold", color=INK)
     figure.text(0.06, 0.92, caption.outcome, fontsize=10.5, color=INK)
     return drawing.png(figure)
@@ -166,10 +169,15 @@ def _norms(axes: Axes, lines: Sequence[Line], shown: Mapping[str, str]) -> None:
     values = [np.empty(0)]
     for i, (name, label) in enumerate(shown.items()):
         x, y = drawing.series(lines, "measures", name)
+        if not np.nan_to_num(y).any():  # zero everywhere: no place on a logarithmic axis
+            continue
         drawing.plot(axes, x, y, label=label, color=COLOURS[i], linestyle=DASHES[i % len(DASHES)])
         values.append(y)
     drawing.log_scale(axes, np.concatenate(values))
-    drawing.legend(axes, len(shown))
+    if len(values) > 1:
+        drawing.legend(axes, len(values) - 1)
+    else:
+        _nothing(axes)
 
 
 def _named(
@@ -187,4 +195,8 @@ def _named(
     if names:
         drawing.legend(axes, len(names))
     else:
-        axes.text(0.5, 0.5, "none to show", transform=axes.transAxes, ha="center", va="center", color=FAINT)
+        _nothing(axes)
+
+
+def _nothing(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "none to show", transform=axes.transAxes, ha="center", va="center", color=FAINT)

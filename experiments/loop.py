@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from algorithms.measures import not_finite
+from datasets import originals
 from experiments import build, checkpoint, checks, files, manifest, result, rundir, standing, states, stopping
 from experiments.build import Assemble, Parts
 from experiments.errors import RunError, cause
@@ -157,6 +158,7 @@ def longer(
         raise InputError(f"max_iterations must be above the {done.iterations:,} that {before.path} had")
     folder = runs_dir or before.path.parent
     parts = standing.parts_of(before, assemble, max_iterations=max_iterations, runs_dir=folder, **places)
+    _require_same_data(before, parts)
     copy, lock = rundir.create(folder, _stem(parts), _content(parts), goes_on_from=before)
     lock.release()
     return copy.path
@@ -180,7 +182,8 @@ def new(
     """A run that begins, in a new directory; as `train` says."""
     checkpoint.require_safetensors()
     parts = assemble(settings, method_name, config)
-    _look_for_data(parts)
+    _look_for_data(parts, display)
+    build.require_an_update(parts)
     settings = parts.settings  # the length resolved
     state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
     rundir.check_parent(settings.runs_dir)
@@ -206,7 +209,8 @@ def again(
             yield done
             return
         parts = standing.parts_of(run, assemble, **places)
-        _look_for_data(parts)
+        _require_same_data(run, parts)
+        _look_for_data(parts, display)
         for folder in (run.path, run.checkpoints, run.figures):
             files.remove_temporaries(folder)
         begin = standing.restore(run, parts).within(parts.settings.max_iterations)
@@ -235,10 +239,21 @@ def _places(data_dir: Path | None, device: str | None) -> dict[str, Any]:
     return {name: value for name, value in wished.items() if value is not None}
 
 
-def _look_for_data(parts: Parts) -> None:
+def _look_for_data(parts: Parts, display: Display) -> None:
     """Data that are missing, damaged or too few for a batch show before kernels compile or anything is written."""
     settings = parts.settings
     parts.task.batch(settings.seed, "train", 0, settings.batch_size, settings.dtype)
+    for line in originals.remarks(parts.task):
+        display.note(line)
+
+
+def _require_same_data(run: Run, parts: Parts) -> None:
+    """Raise RunError unless the files of data hold what they held when the run was trained, where that is known."""
+    if others := originals.differing(manifest.data_of(run), originals.digests(parts.task)):
+        raise RunError(
+            f"{run.path} was trained on other data: the checksum of {others[0]} is not the one in {run.manifest.name}: "
+            "restore the file it was trained on, or train anew"
+        )
 
 
 def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:
@@ -309,8 +324,11 @@ def _facts(parts: Parts, begin: Standing) -> dict[str, Any]:
         "max_iterations": settings.max_iterations,
         "error": begin.counters.error,
         **({} if parts.task.streams is None else {"tokens": build.tokens_of(settings, parts.task)}),
-        "chance": dict(parts.task.chance),
-        "solved_below": parts.task.solved_below,
+        **(
+            {} if (each := build.iterations_of_a_pass(settings, parts.task)) is None else {"iterations_of_a_pass": each}
+        ),
+        "chance": checks.with_perplexity(parts.task.chance),
+        **({"solved_below": parts.task.solved_below} if parts.task.solved_below else {}),
     }
 
 
@@ -334,7 +352,9 @@ class Training:
         self.parts, self.run, self.kernels, self.display = ready.parts, ready.run, ready.kernels, display
         settings = self.parts.settings
         first = ready.begin.counters.iteration
-        manifest.add(self.run, manifest.entry(first, self.parts.task.name, settings.device, self.kernels))
+        task = self.parts.task
+        told = manifest.entry(first, task.name, settings.device, self.kernels, originals.digests(task))
+        manifest.add(self.run, told)
         display.started(self.run.path, _facts(self.parts, ready.begin))
         stack.callback(display.finished)
         self.metrics, self.timings = (stack.enter_context(Lines(path)) for path in (self.run.metrics, self.run.timings))
@@ -547,6 +567,7 @@ def _draw(run: Run, parts: Parts, done: Result, display: Display) -> Path | None
         outcome=_outcome(done, solvable=bool(parts.task.solved_below)),
         chance=parts.task.chance,
         solved_at=done.iterations if done.solved else None,
+        of_a_pass=build.iterations_of_a_pass(settings, parts.task),
     )
     try:
         return figure.draw(run, caption)
@@ -567,4 +588,7 @@ def _outcome(done: Result, solvable: bool) -> str:
         "diverged": "diverged",
     }
     line = f"{words[done.status]} after {done.iterations:,} iterations"
-    return line if done.error is None else f"{line}, error {done.error:.4g}"
+    if done.error is None:
+        return line
+    perplexity = done.metric.get("perplexity")
+    return f"{line}, {f'error {done.error:.4g}' if perplexity is None else f'perplexity {perplexity:.4g}'}"

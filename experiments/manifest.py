@@ -24,12 +24,23 @@ _PACKAGES = ("minigrad-lab", "numpy", "scipy", "numba", "llvmlite", "safetensors
 _THREADS = ("MINIGRAD_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def entry(iteration: int, task: str, device: str, kernels: Mapping[str, str]) -> dict[str, Any]:
-    """What one process that trains a run from `iteration` on runs on, and which twin of each fused recurrence ran."""
+def entry(
+    iteration: int, task: str, device: str, kernels: Mapping[str, str], data: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What one process that trains a run runs on.
+
+    Args:
+        iteration: the last one that was done before.
+        task: its name.
+        device: of the Settings.
+        kernels: which twin of each fused recurrence ran.
+        data: checksums of what the files of data hold, by their names (`datasets.originals.digests`).
+    """
     return {
         "from_iteration": iteration,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "task": task,
+        "data": dict(data or {}),
         "python": platform.python_version(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "platform": platform.platform(),
@@ -48,6 +59,19 @@ def entry(iteration: int, task: str, device: str, kernels: Mapping[str, str]) ->
 def add(run: Run, new: Mapping[str, Any]) -> None:
     """Append an entry to manifest.json: a run that was resumed has one for every process that trained it."""
     _write(run, [*_entries(run), dict(new)])
+
+
+def data_of(run: Run) -> dict[str, Any]:
+    """Checksums of the data that a run has read so far, by the names of the files; empty where none were kept.
+
+    Raises:
+        RunError: if the manifest is damaged.
+    """
+    known: dict[str, Any] = {}
+    for each in _entries(run):
+        data = each.get("data") if isinstance(each, dict) else None
+        known |= data if isinstance(data, dict) else {}
+    return known
 
 
 def _entries(run: Run) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ _WORDS = (
     (r"no type matching (.+) could be instantiated from \[(.*?)\]\..*$", r"expected \1, got \2"),
     (r"expected \{None\}\|INT, got (.+)$", r"expected a whole number or None, got \1"),
     (r"Could not parse arguments \[(.*)\] into tuple type .*$", r"cannot use \1"),
+    (r"Failed to parse key-value pairs!.*$", r"expected pairs, a name and its value each: NAME VALUE NAME VALUE ..."),
     (r"could not convert string to float: (.+)$", r"expected a number, got \1"),
 )
 """Rewritings of messages that speak of the parser or of Python; a message that they miss is still one line."""
@@ -60,6 +61,7 @@ def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], 
         prog = " ".join([prog, *method])
     collector = _collector(command, method, structs)
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalMetavarFromFieldName)
+    _join_lines([collector, *(kind for struct in structs.values() for kind in type(struct).__mro__[:-1])])
     parse = functools.partial(tyro.cli, collector, prog=prog, config=markers, return_unknown_args=True)
     if "--help" in arguments or "-h" in arguments:
         with _colours_as_wished():
@@ -113,6 +115,19 @@ def _collector(command: Command, method: tuple[str, ...], structs: dict[str, Any
     collector.__annotations__ = {p.name: p.annotation for p in parameters}
     collector.__doc__ = command.__doc__
     return collector
+
+
+def _join_lines(documented: Iterable[Any]) -> None:
+    """Give tyro the words on arguments and fields as one line each: it would keep some breaks of the source.
+
+    The words lie in a cache of its own, of which no public interface knows; without it, help is only less even.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        from tyro._docstrings import parse_docstring_from_object
+
+        for each in documented:
+            words = parse_docstring_from_object(each)
+            words.update({name: one_line(text) for name, text in words.items()})
 
 
 def _fields(collector: Callable[..., Any], structs: Iterable[Any]) -> list[str]:
@@ -197,8 +212,19 @@ def _condense(box: str, fields: Sequence[str]) -> str:
         return f"{found[2]}: {unknown('value', found[1], choices)}"
     for pattern, words in _WORDS:
         text = re.sub(pattern, words, text)
-    first, blank, rest = text.partition(" ")
-    return f"{_flag(first) if first in fields else first}{blank}{rest}"
+    return _with_flags(text, fields)
+
+
+def _with_flags(text: str, fields: Sequence[str]) -> str:
+    """A message with the names of options written as flags: those that it begins with, and those that are no words."""
+
+    def flag(found: re.Match[str]) -> str:
+        return _flag(found[0]) if found[0] in fields else found[0]
+
+    begins = re.match(r"\w+(?:(?:, | and | or )\w+)*", text)
+    names = re.findall(r"\w+", re.sub(r" (and|or) ", " ", begins[0])) if begins else []
+    end = begins.end() if begins and all(name in fields for name in names) else len(text.partition(" ")[0])
+    return re.sub(r"\w+", flag, text[:end]) + re.sub(r"(?<![\w-])\w+_\w+", flag, text[end:])
 
 
 def _is_rule(line: str) -> bool:

@@ -126,6 +126,21 @@ class Settings:
         """What is left out in training, by the names of `algorithms.dropout.Dropout`."""
         return {f.name.removeprefix(DROPOUT): getattr(self, f.name) for f in fields(self) if f.name.startswith(DROPOUT)}
 
+    def require_one_budget(self) -> None:
+        """Refuse epochs together with what they stand in place of, as far as that is not the default.
+
+        Raises:
+            InputError: naming both.
+        """
+        if self.epochs is None:
+            return
+        for name in ("max_iterations", "validate_every"):
+            if getattr(self, name) != getattr(Settings, name):
+                flag = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"--epochs {self.epochs} is in place of {flag} {getattr(self, name)}: give one of them"
+                )
+
     @property
     def noise(self) -> dict[str, float]:
         """What makes training differ from judging: the dropouts and penalties that are not 0, by name."""

@@ -30,6 +30,13 @@ and each such cell is one or several training runs and a number that is read off
 
     [[claims]]                   what the paper says of these numbers, see experiments/papers/comparison.py
 
+A table of settings that a paper searched has no section `run`, but may say what of them we searched, and where:
+
+    [[searched]]
+    where = "sample-char"
+    values = {lambda = [1, 0.1]}  by the names in the first column; what is not named was not searched
+    taken = {lambda = 0.1}        what the runs of other tables are given
+
 A figure that shows the runs of a table names it instead of repeating `run` and `presets`:
 
     runs_of = "manchev-6"        its cells, which go by the names of its rows; its numbers are not the figure's
@@ -158,6 +165,18 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What of the settings of a table we searched."""
+
+    where: str
+    """On which text or task."""
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    """By the names of the table's rows, or of ours."""
+    taken: dict[str, Any] = field(default_factory=dict)
+    """With what runs are made since."""
+
+
+@dataclass(frozen=True)
 class Entry:
     """A table or figure of a paper."""
 
@@ -177,6 +196,8 @@ class Entry:
     run: Plan | None = None
     presets: dict[str, Preset] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
+    searched: list[Search] = field(default_factory=list)
+    """Of a table of settings."""
 
     def row_names(self) -> list[str]:
         """Names of the rows that are reproduced, in the paper's order."""

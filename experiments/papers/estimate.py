@@ -1,7 +1,7 @@
 """About how long a table takes on this machine if every run uses up its budget: arithmetic over the speed of a product.
 
-Rough: single runs took up to 1.4 times as long where others kept the machine busy; runs that solve their task early
-take less.
+Rough, and for a machine that has nothing else to do: runs take as many times longer as others keep its cores busy; runs
+that solve their task early take less.
 """
 
 from __future__ import annotations
@@ -24,6 +24,15 @@ SHARE = 0.4
 
 PER_ITERATION = 7e-4
 """Seconds that an iteration takes besides its arithmetic."""
+
+START = 3.0
+"""Seconds until processes have started and read their data."""
+
+PER_RUN = 0.4
+"""Seconds of a run before its first iteration and after its last one: a step on trial, checkpoints, log."""
+
+RUNS = {"memory": 2, "change": 2}
+"""Runs of a cell, by its measure: those that compare with another run."""
 
 PRODUCTS = {"bptt": 3.0, "tptt": 7.0, "tptthx": 6.0, "btprop": 6.0, "btprop-batch": 3.0}
 """Forward passes that an iteration of a method amounts to, in arithmetic."""
@@ -48,13 +57,13 @@ def peak() -> float:
 def about(entry: Entry, preset: Preset, cells: list[Cell], workers: int) -> float:
     """Seconds for cells of a table side by side, if every run uses up its budget; no less than its longest cell."""
     each = [_cell_seconds(entry, preset, cell) for cell in cells]
-    return max(max(each, default=0.0), sum(each) / workers)
+    return START + max(max(each), sum(each) / workers) if each else 0.0
 
 
 def _cell_seconds(entry: Entry, preset: Preset, cell: Cell) -> float:
     job = entries.first_job(entry, preset, cell, {})
     if entry.plan().measure != "depth":
-        return job_seconds(job)
+        return RUNS.get(entry.plan().measure, 1) * job_seconds(job)
     return _depth_seconds(entry, preset, cell, job)
 
 
@@ -88,6 +97,8 @@ def job_seconds(job: Job) -> float:
     recurrent = s.length * sum(H * (below + H) for below, H in pairwise(sizes)) * GATES[s.cell]
     experts = (s.experts or EXPERTS) if s.readout == "mos" else 1
     forward = 2.0 * (recurrent + answers * experts * (D if s.readout == "mos" else sizes[-1]) * task.output_size)
-    checked = min(s.validate_size, 10_000) / build.first_check(s)
-    operations = forward * (PRODUCTS.get(job.method, 5.0) * s.batch_size + checked)
-    return s.max_iterations * (operations / (SHARE * peak()) + PER_ITERATION)
+    checks = max(1.0, s.max_iterations / build.first_check(s))  # the last iteration is checked anyway
+    trained = PRODUCTS.get(job.method, 5.0) * s.batch_size * s.max_iterations
+    operations = forward * (trained + checks * min(s.validate_size, 10_000))
+    steps = s.max_iterations * max(1, getattr(job.config, "parts", 1))
+    return PER_RUN + operations / (SHARE * peak()) + steps * PER_ITERATION

@@ -186,7 +186,7 @@ def memory(job: Job, *, against: Mapping[str, Any]) -> Chain[Measured]:
     ours, theirs = (_tape_bytes(run) for run in (done, other))
     if ours is None or theirs is None:
         return Measured(None, [done, other], note="its log holds no measurement")
-    return Measured(ours / 2**20, [done, other], note=f"1/{theirs / ours:.4g} of what one part takes")
+    return Measured(ours / 2**20, [done, other], note=f"one part takes {theirs / ours:.3g} times as much")
 
 
 def _tape_bytes(done: Result) -> int | None:

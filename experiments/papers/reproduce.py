@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,14 +68,22 @@ def reproduce(request: Request) -> int:
     """Run what is missing of the tables, print them beside the paper's, draw their figures.
 
     Raises:
-        InputError: if a table, preset, row or entrant does not exist.
+        InputError: if a table, preset, row or entrant does not exist, or nothing of a table can be computed for want
+            of data.
     """
     if not request.tables:
         show_list(request)
         return exits.FINISHED
-    wanted = [(entry, chosen(entry, request)) for entry in map(entries.load, request.tables)]
+    asked = [entries.load(name) for name in request.tables]
+    wanted = [(entry, chosen(entry, request)) for entry in asked if not entry.searched]
+    if not request.only_show:
+        for entry, preset in wanted:
+            require_data(entry, preset, request)
+    shown = [entry for entry in asked if entry.searched]
+    for entry in shown:
+        print(record.dump(settings_as_json(entry)) if request.json else "\n".join(settings_lines(entry)), flush=True)
     done = list(compute(wanted, request))
-    for number, found in enumerate(done):
+    for number, found in enumerate(done, len(shown)):
         if not request.json:
             print(("\n" if number else "") + "\n".join(lines(found, request.preset)), flush=True)
         figure = _draw(found, request)
@@ -83,6 +92,51 @@ def reproduce(request: Request) -> int:
         elif figure:
             print(f"figure: {figure}", flush=True)
     return exits.FAILED if any(found.failures for found in done) else exits.FINISHED
+
+
+def require_data(entry: Entry, preset: Preset, request: Request) -> None:
+    """Refuse a table of which nothing is there and nothing can be computed for want of data.
+
+    Raises:
+        InputError: what is missing of the first cell.
+    """
+    store, missing = Store(request.runs_dir), None
+    for cell in entries.cells(entry, preset):
+        if _is_complete(chain(entry, preset, cell, request.places), store):
+            return
+        try:
+            entries.first_job(entry, preset, cell, request.places).look_for_data()
+        except InputError as error:
+            missing = missing or error
+        else:
+            return
+    if missing is not None:
+        raise missing
+
+
+def settings_lines(entry: Entry) -> list[str]:
+    """A table of settings beside what we searched and took, as text."""
+
+    def told(value: Any) -> str:
+        return (
+            "-" if value is None else ", ".join(f"{each:g}" for each in (value if isinstance(value, list) else [value]))
+        )
+
+    names = list(dict.fromkeys([str(row[0]) for row in entry.rows] + [n for s in entry.searched for n in s.taken]))
+    grid = {str(row[0]): row[1] for row in entry.rows}
+    heads = [(f"searched on {s.where}", "taken") for s in entry.searched]
+    rows = [("", "paper's grid", *(word for head in heads for word in head))]
+    for name in names:
+        ours = [(told(s.values.get(name)), told(s.taken.get(name))) for s in entry.searched]
+        rows.append((name, told(grid.get(name)), *(word for pair in ours for word in pair)))
+    out = [f"{entry.id}: {entry.title} ({entry.paper}, {entry.label})", "", *table(rows), ""]
+    return out + [f"note: {note}" for note in entry.notes]
+
+
+def settings_as_json(entry: Entry) -> dict[str, Any]:
+    """The same for machines."""
+    grid = {str(row[0]): row[1] for row in entry.rows}
+    return {"table": entry.id, "paper": grid, "searched": record.plain(entry.searched), "notes": entry.notes}
 
 
 def chosen(entry: Entry, request: Request) -> Preset:
@@ -99,15 +153,29 @@ def chosen(entry: Entry, request: Request) -> Preset:
         for name in given:
             if name not in known:
                 raise InputError(exits.unknown(f"{kind} of {entry.id}", name, known))
+    seeds = list(dict.fromkeys(request.seeds))
     narrowed = replace(
         preset,
+        about=_about(preset, seeds) if seeds else preset.about,
         rows=list(request.rows) or preset.rows,
         entrants=list(request.entrants) or preset.entrants,
-        seeds=list(dict.fromkeys(request.seeds)) or preset.seeds,
+        seeds=seeds or preset.seeds,
     )
     if not entries.cells(entry, narrowed):
         raise InputError(f"{entry.id} has no such cell: {', '.join(request.entrants)} takes no part in those rows")
     return narrowed
+
+
+COUNTED = re.compile(r"\b(one|two|three|four|five|six|seven|eight|nine|ten|\d+) seeds?\b")
+"""How presets say their number of seeds."""
+
+
+def _about(preset: Preset, seeds: Sequence[int]) -> str:
+    """What is said of a preset, with these seeds in place of its own."""
+    named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    if COUNTED.search(preset.about):
+        return COUNTED.sub(named, preset.about)
+    return f"{preset.about}; {named}" if preset.about else named
 
 
 def compute(wanted: Iterable[tuple[Entry, Preset]], request: Request) -> Iterable[Reproduced]:
@@ -259,7 +327,9 @@ def show_list(request: Request) -> None:
         print(record.dump(found))
         return
     width = shutil.get_terminal_size((120, 24)).columns
-    heading = "time: about how long the rest takes on this machine, if every run uses up its budget"
+    heading = (
+        "time: about how long the rest takes on this machine, if every run uses up its budget and nothing else runs"
+    )
     closing = f"nothing to run, they hold settings alone: {', '.join(alone)}" if alone else ""
     wrapped = [textwrap.wrap(words, width, break_on_hyphens=False) for words in (heading, closing)]
     print("\n".join([*wrapped[0], "", *in_width(rows, width), *([""] if closing else []), *wrapped[1]]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import algorithms
+from datasets import originals
 from experiments import build, files, record, rundir
 from experiments.result import Result
 from experiments.settings import Settings
@@ -53,7 +54,9 @@ class Job:
         Raises:
             InputError: if its data are missing or damaged.
         """
-        build.make_task(self.settings).size_of("train")
+        task = build.make_task(self.settings)
+        originals.require_whole(task)
+        task.size_of("train")
 
 
 def shown(value: Any) -> str:

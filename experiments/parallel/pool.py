@@ -128,6 +128,8 @@ class _Course(Generic[K]):
     said: dict[Seat, str] = field(default_factory=dict)
     outcomes: dict[K, Any] = field(default_factory=dict)
     failures: dict[K, str] = field(default_factory=dict)
+    noted: set[str] = field(default_factory=set)
+    """What processes have said: what holds for many runs, such as a word about their data, is passed on once."""
 
 
 def workers(asked: int | None) -> int:
@@ -386,7 +388,8 @@ def _heard(course: _Course[K], store: Store, worker: int, event: dict[str, Any],
     match event:
         case {"started": path}:
             store.add(Path(path))
-        case {"note": line}:
+        case {"note": line} if line not in course.noted:
+            course.noted.add(line)
             watcher.note(line)
         case {"at": iteration, "error": error}:
             shown = "" if error is None else f" error {error:.4g}"

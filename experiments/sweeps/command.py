@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import resource
 import shlex
 import statistics
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import algorithms
+from datasets import registry
 from experiments import build, drawing, exits, files, record
 from experiments.display import duration, table
 from experiments.parallel import job as jobs
@@ -59,6 +61,7 @@ def sweep(request: Request) -> int:
         InputError: if the grid names something that does not exist or cannot be, a number is impossible, or the ranking
             cannot be written.
     """
+    request.settings.require_one_budget()
     request = replace(request, seeds=tuple(dict.fromkeys(request.seeds)))
     if request.together < 1:
         raise InputError(f"population must be at least 1, got {request.together}")
@@ -118,7 +121,14 @@ def job_of(request: Request, point: Point, seed: int) -> Job:
             raise InputError(f"grid: {name} says where files lie, the same for all points: give it by {flag}")
         else:
             raise InputError(f"grid: {exits.unknown('option', name, [*config, *sorted(known)])}")
-    return jobs.make(request.method, config, settings | {"seed": seed})
+    try:
+        return jobs.make(request.method, config, settings | {"seed": seed})
+    except InputError as error:
+        # What a point says that fits no field; other refusals name the option already.
+        found = re.fullmatch(r"(?:config|settings): (\w+): (.*); correct it", str(error))
+        if found is None or found[1] not in dict(point):
+            raise
+        raise InputError(f"grid: {found[1]}: {found[2]}") from None
 
 
 def lines(ranked: Sequence[Score], request: Request) -> list[str]:
@@ -127,9 +137,11 @@ def lines(ranked: Sequence[Score], request: Request) -> list[str]:
         return ["no run has come to its end"]
     names = [name for name, _ in ranked[0].point]
     head = (*names, "solved", "iterations", "lowest error", "trained for", "time of one core")
-    rows = [_row(score) for score in ranked[:SHOWN]]
-    left = len(ranked) - len(rows)
-    out = table([head, *rows]) + ([f"and {left} more"] if left else [])
+    rows = [head, *map(_row, ranked[:SHOWN])]
+    if not registry.solvable(request.settings.task):
+        rows = [(*row[: len(names)], *row[len(names) + 2 :]) for row in rows]
+    left = len(ranked) - SHOWN
+    out = table(rows) + ([f"and {left} more"] if left > 0 else [])
     return [*out, "", "best: " + command(request, ranked[0].point)]
 
 

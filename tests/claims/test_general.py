@@ -132,7 +132,7 @@ def test_g2_linear_units_keep_the_norm(net: Net) -> None:
 @pytest.mark.refuted
 @for_all(net=nets(activation="tanh", T=st.integers(2, 12)))
 def test_g2_tanh_units_do_not(net: Net) -> None:
-    """G2 Section 3.1: orthogonal W_hh does not preserve gradient norms in tanh units; they shrink at every step."""
+    """G2 Section 3.1: orthogonal W_hh preserves gradient norms in tanh units. (They shrink at every step.)"""
     W_hh = init.rand_ortho(np.random.default_rng(net.seed), net.H, net.H, "float64")
     norms = [norm(e_t) for e_t in net.errors({"W_hh": W_hh})]
     assert all(earlier < later for earlier, later in pairwise(norms))
@@ -169,7 +169,7 @@ def test_g3_bound(net: Net) -> None:
 @pytest.mark.refuted
 @for_all(net=nets(activation=st.sampled_from(["tanh", "sigmoid"]), T=1, H=st.integers(2, 8), carried=True))
 def test_g3_argument_of_the_slope(net: Net) -> None:
-    """G3 Section 1.1: the Jacobian is not W_hh^T diag(act'(h_{t-1})); act' belongs at a_t, the argument of h_t."""
+    """G3 Section 1.1: the Jacobian is W_hh^T diag(act'(h_{t-1})). (act' belongs at a_t, the argument of h_t.)"""
     found, _ = jacobian(net)
     one, W = replace(net, B=1), net.params["W_hh"]
     published = W * SLOPE[net.activation](one.h_0[0])
@@ -196,7 +196,7 @@ def errors_of(activation: str, W_hh: Array, x: Array, h_0: Array) -> list[float]
 @pytest.mark.refuted
 @for_all(H=st.integers(2, 8), c=st.floats(1.5, 4.0), seed=seeds)
 def test_g3_spectral_radius_does_not_bound(H: int, c: float, seed: int) -> None:
-    """G3 Section 1.1: with spectral radius 1/2 the gradients of linear units can first grow, by any factor."""
+    """G3 Section 1.1: with spectral radius 1/2 the gradients of linear units shrink. (They can first grow, by any factor.)"""
     W_hh = 0.5 * np.eye(H) + c * np.eye(H, k=-1)
     assert spectral_radius(W_hh) == 0.5
     x = np.random.default_rng(seed).standard_normal((160, H))
@@ -208,7 +208,7 @@ def test_g3_spectral_radius_does_not_bound(H: int, c: float, seed: int) -> None:
 @pytest.mark.refuted
 @for_all(s=st.floats(2.5, 4.0))
 def test_g3_spectral_radius_need_not_exceed_one(s: float) -> None:
-    """G3 Section 1.1: with spectral radius 0 the gradients of tanh units can explode, doubling at every step back."""
+    """G3 Section 1.1: with spectral radius 0 the gradients of tanh units vanish. (They can double at every step.)"""
     W_hh = s * np.array([[1.0, -1.0], [1.0, -1.0]])
     assert spectral_radius(W_hh) < 1e-6  # W_hh @ W_hh = 0
     a = np.array([0.0, np.arctanh(0.5**0.5)])  # where act' is 1 and 1/2

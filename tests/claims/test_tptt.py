@@ -152,7 +152,7 @@ def test_t2_exact_inverse_tanh(net: Net, alpha_i: float) -> None:
 @pytest.mark.refuted
 @for_all(net=linear)
 def test_t2_g_is_no_inverse(net: Net) -> None:
-    """T2 Eq. 7 cannot satisfy Eq. 4 even for linear units: G adds x W_xh where the inverse has -x W_xh W_hh^-1."""
+    """T2 Eq. 7 can satisfy Eq. 4. (Not even for linear units: G adds x W_xh, the inverse has -x W_xh W_hh^-1.)"""
     rng = np.random.default_rng(net.seed)
     p = {**net.all_params, "W_hh": invertible(net)}
     x, h = rng.standard_normal((200, net.D)), rng.standard_normal((200, net.H))
@@ -453,7 +453,7 @@ def test_t9_what_bptt_shares(net: Net, alpha_i: float, hx: bool) -> None:
 @pytest.mark.refuted
 @for_all(net=nets(T=st.integers(2, 12), activation=st.sampled_from(["tanh", "sigmoid", "linear"])))
 def test_t9_published_sum(net: Net) -> None:
-    """T9 Eq. 9's sum ends at T-1, so G never learns to undo the last transition, which Eq. 8 needs first."""
+    """T9 Eq. 9, a sum up to T-1, teaches G to undo all transitions. (Not the last one, which Eq. 8 needs first.)"""
     other = net.batch.x.copy()
     other[-1] += 1  # another last input
 
@@ -550,7 +550,7 @@ def test_t12_frozen_transition() -> None:
 @pytest.mark.refuted
 @for_all(examples=20, c=st.floats(0.0, 1.0))
 def test_t13_adding_floor(c: float) -> None:
-    """T13 Table 4: 66 % on adding is the floor; answering 0.5 is 64 % right where (t-y)^2 <= 0.04 counts as right."""
+    """T13 Table 4: 66 % on adding is above chance. (Answering 0.5 is 64 % right if (t-y)^2 <= 0.04 counts.)"""
     task = Adding(10, jitter=False)
     y = task.batch(0, "test", 0, 100_000).y
     half, other = (task.scores(np.full_like(y, value), y) for value in (0.5, c))

@@ -182,6 +182,7 @@ def test_what_is_impossible_is_one_line(run: Any, tmp_path: Path) -> None:
     line = refusal(run("fetch", "gone"))
     assert "Connection refused" in line
     assert f"put the file file.bin into {tmp_path / 'data' / 'gone'}" in line
+    (tmp_path / "data").mkdir()
     (tmp_path / "data" / "good").write_text("")
     assert "cannot write" in refusal(run("fetch", "good"))
     assert len(run("fetch", "good")[2].splitlines()) == 1

@@ -171,10 +171,12 @@ def test_data_are_needed_for_what_is_to_be_computed_and_for_nothing_else(
 
     assert "needs data" in listed()
     assert "needs data" not in listed(*elsewhere)
-    assert command_line.main(["reproduce", "made-up-2"]) == 1
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "failed" in line)
-    assert line.startswith("small, BPTT, seed 1 and 1 more failed: there is no file ")
-    assert not list((tmp_path / "runs").glob("*/config.json"))
+    assert command_line.main(["reproduce", "made-up-2"]) == 2
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    (line,) = refused.err.splitlines()
+    assert line.startswith("cli.py reproduce: error: there is no file ")
+    assert not (tmp_path / "runs").exists()
     computed = told("made-up-2", *elsewhere)
     assert "constant" in computed
     assert told("made-up-2") == told("made-up-2", "--show") == computed
@@ -219,6 +221,23 @@ def test_an_entry_that_asks_for_what_does_not_exist_is_named(
 def test_an_entry_without_a_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["reproduce", "manchev-a2"]) == 2
     assert "manchev-a2 has nothing to run: it holds settings alone" in capsys.readouterr().err
+
+
+def test_a_grid_of_settings_is_shown_beside_what_of_it_we_searched(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["reproduce", "wiseman-3"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    _, _, head, *rows = said.out.splitlines()
+    assert head.split("  ")[0] == ""
+    assert [word.strip() for word in head.split("  ") if word.strip()] == [
+        "paper's grid", "searched on sample-char", "taken", "searched on PTB by words", "taken",
+    ]  # fmt: skip
+    words = {row[:21].strip(): row[21:].split() for row in rows if row}
+    assert words["lambda"] == ["1,", "0.1,", "0.01", "1,", "0.1,", "0.01", "0.01", "-", "0.01"]
+    assert words["blocks in a minibatch"] == ["-", "-", "-", "128,", "256", "128"]
+    found = printed(capsys, "wiseman-3")
+    assert found["paper"]["H steps"] == [1, 2, 5]
+    assert found["searched"][0]["taken"]["lambda"] == 0.01
 
 
 def reproduce(folder: Path, *more: str) -> subprocess.Popen[str]:

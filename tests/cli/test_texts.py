@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import math
@@ -40,7 +41,7 @@ def write(folder: Path, sentence: str) -> None:
     """A small text in the place of PTB's."""
     (folder / "ptb").mkdir(parents=True, exist_ok=True)
     for split in ("train", "valid", "test"):
-        (folder / "ptb" / f"ptb.{split}.txt").write_text(20 * sentence)
+        (folder / "ptb" / f"ptb.char.{split}.txt").write_text(20 * sentence)
 
 
 def refusal(done: subprocess.CompletedProcess[str], command: str) -> str:
@@ -96,23 +97,60 @@ def test_the_help_tells_the_defaults_of_a_dynamic_evaluation() -> None:
 
 def test_another_vocabulary_is_refused(cli: Cli, tmp_path: Path) -> None:
     write(tmp_path / "data", "the cat sat on the mat\n")
-    done = cli("train", "bptt", "--task", "ptb-word", "--data-dir", "data", *SMALL)
+    done = cli("train", "bptt", "--task", "ptb-char", "--data-dir", "data", *SMALL)
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)["run"]
     write(tmp_path / "data", "the mat sat on the cat\n")
     (tmp_path / run / "result.json").unlink()  # as if it had been killed before its end
     for command in ("resume", "evaluate"):
         assert refusal(cli(command, run), command).startswith(
-            "ptb-word: the vocabulary has changed since the run began"
+            "ptb-char: the vocabulary has changed since the run began"
         )
 
 
 def test_missing_and_short_texts_are_refused(cli: Cli, tmp_path: Path) -> None:
     line = refusal(cli("train", "bptt", "--task", "wikitext-2", "--data-dir", "nowhere"), "train")
     assert line.startswith("there is no file ")
-    assert "data list" in line
+    assert f"run `python cli.py data fetch wikitext-2 --data-dir {tmp_path / 'nowhere'}`" in line
+    line = refusal(cli("train", "bptt", "--task", "ptb-word", "--data-dir", "nowhere"), "train")
+    assert "its licence forbids to fetch it: get the Penn Treebank from the LDC" in line
+    assert f"preprocessing (folder data of his simple-examples.tgz) into {tmp_path / 'nowhere' / 'ptb'}" in line
+    (tmp_path / "file").touch()
+    for task in ("ptb-char", "mnist-pixels"):
+        line = refusal(cli("train", "bptt", "--task", task, "--data-dir", "file"), "train")
+        assert f"{tmp_path / 'file'} is no folder: name the folder of data with --data-dir" in line
     write(tmp_path / "data", "the cat sat on the mat\n")
-    line = refusal(cli("train", "bptt", "--task", "ptb-300", "--data-dir", "data"), "train")
-    assert line.startswith("ptb/ptb.train.txt: train has 140 tokens, 301 are needed")
+    line = refusal(cli("train", "bptt", "--task", "ptb-char", "--length", 300, "--data-dir", "data"), "train")
+    assert line.startswith("ptb/ptb.char.train.txt: train has 140 tokens, 6,001 are needed")
     assert "defined for one SRN layer" in refusal(cli("train", "--task", "sample-char"), "train")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_text_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """As `data verify` says it; the manifest keeps what was read, and another text is not gone on with."""
+    write(tmp_path / "data", "the cat sat on the mat\n")
+    done = cli("train", "bptt", "--task", "ptb-char", "--data-dir", "data", *SMALL)
+    assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
+    run = tmp_path / json.loads(done.stdout)["run"]
+    (told,) = json.loads((run / "manifest.json").read_text())["processes"]
+    content = (tmp_path / "data" / "ptb" / "ptb.char.valid.txt").read_bytes()
+    assert told["data"]["ptb/ptb.char.valid.txt"] == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert len(told["data"]) == 3
+    (tmp_path / "data" / "ptb" / "ptb.char.valid.txt").write_text(19 * "the cat sat on the mat\n")
+    (run / "result.json").unlink()
+    assert refusal(cli("resume", run), "resume") == (
+        f"{run} was trained on other data: the checksum of ptb/ptb.char.valid.txt is not the one in manifest.json: "
+        "restore the file it was trained on, or train anew"
+    )
+    scored = cli("evaluate", run)
+    assert (scored.returncode, "warning: ptb/ptb.char.valid.txt is another file" in scored.stderr) == (0, True)
+
+    for split in ("train", "valid", "test"):
+        (tmp_path / "data" / "ptb" / f"ptb.{split}.txt").write_text("one two\n" * 90)
+    line = refusal(cli("train", "bptt", "--task", "ptb-word", "--data-dir", "data", "--epochs", 1), "train")
+    path = tmp_path / "data" / "ptb" / "ptb.train.txt"
+    assert line == (
+        f"{path} is damaged (it has 720 bytes, published are 5,101,618): put the published file there "
+        "(`python cli.py data verify ptb` compares it)"
+    )
+    assert cli("data", "verify", "ptb", "--data-dir", "data").returncode == 1

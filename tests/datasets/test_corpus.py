@@ -198,7 +198,7 @@ def test_text_without_blanks_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_missing_files_are_named(tmp_path: Path) -> None:
     files = write(tmp_path, "a\n")
     files["valid"].unlink()
-    assert f"there is no file {files['valid']}: `python cli.py data list`" in refusal(lambda: corpus.words(files))
+    assert f"there is no file {files['valid']}: put it there, or --data-dir" in refusal(lambda: corpus.words(files))
     assert "there is no file" in refusal(lambda: corpus.characters(tmp_path / "nothing"))
     del files["valid"]
     assert "none is given for valid" in refusal(lambda: corpus.words(files))

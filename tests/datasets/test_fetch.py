@@ -245,6 +245,17 @@ def test_a_killed_download_is_gone_on_with(server: Server, tmp_path: Path) -> No
 # --- folders ---
 
 
+def test_what_no_place_gives_is_said_once_and_leaves_no_folders(tmp_path: Path) -> None:
+    display = Display()
+    with pytest.raises(InputError, match=r"cannot fetch file.bin \(http://127.0.0.1:9: .*; http://127.0.0.1:9: "):
+        fetch.fetch(single(NOBODY, NOBODY), tmp_path / "new" / "data", display)
+    assert display.notes == []
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    refusal(single(NOBODY), tmp_path / "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_damaged_file_is_put_aside_once_there_is_another(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "set" / "file.bin"
     path.parent.mkdir()

@@ -362,17 +362,17 @@ def write(folder: Path, sentence: str) -> Path:
     """The same sentence in all files."""
     (folder / "ptb").mkdir(parents=True)
     for split in ("train", "valid", "test"):
-        (folder / "ptb" / f"ptb.{split}.txt").write_text(20 * sentence)
+        (folder / "ptb" / f"ptb.char.{split}.txt").write_text(20 * sentence)
     return folder
 
 
-PTB: dict[str, Any] = {"task": "ptb-word", "length": 5, "task_options": {}, "batch_size": 4, "max_iterations": 10}
+PTB: dict[str, Any] = {"task": "ptb-char", "length": 5, "task_options": {}, "batch_size": 4, "max_iterations": 10}
 
 
 def test_a_run_keeps_its_vocabulary(tmp_path: Path, data: Path, changed: Path) -> None:
     done = train(tmp_path, data_dir=data, **PTB)
     config = json.loads((done.run / "config.json").read_text())
-    assert config["vocabulary"] == text.PtbWord(data_dir=data).fingerprint
+    assert config["vocabulary"] == text.PtbChar(data_dir=data).fingerprint
     assert evaluate(done.run)["error"] == pytest.approx(evaluate(done.run, length=3)["error"])
     with pytest.raises(InputError, match="the vocabulary has changed since") as caught:
         evaluate(done.run, data_dir=changed)

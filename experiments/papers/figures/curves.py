@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import drawing, rundir
+from datasets.task import Windowed
+from experiments import build, drawing, record, rundir
 from experiments.drawing import COLOURS, DASHES, FAINT, INK, MUTED, TITLE, Line
 from experiments.papers import comparison
 from experiments.papers.comparison import CONSTANT, Summary
 from experiments.papers.figures import parts
 from experiments.papers.figures.view import View, row_label
 from experiments.papers.measures import PERCENT, Measured
+from experiments.settings import Settings
+from minigrad.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +108,14 @@ def errors(view: View) -> Figure:
 
 def perplexity(view: View) -> Figure:
     """Perplexity of the checks over the tokens that were read."""
-    return _checks(view, _perplexity_over_tokens, "perplexity", "tokens read (millions)")
+    ends = [x[-1] for pair in view.pairs for seed in view.seeds(*pair) if len(x := _perplexity_over_tokens(seed)[0])]
+    size, name = _unit(max(ends, default=0.0))
+
+    def curve(seed: Measured) -> tuple[Any, Any]:
+        x, y = _perplexity_over_tokens(seed)
+        return x / size, y
+
+    return _checks(view, curve, "perplexity", f"tokens read{name}")
 
 
 def _checks(view: View, curve: Callable[[Measured], tuple[Any, Any]], of: str, over: str) -> Figure:
@@ -197,8 +208,27 @@ def _smooth(x: Any, y: Any, parts: int) -> tuple[Any, Any]:
 
 
 def _perplexity_over_tokens(seed: Measured) -> tuple[Any, Any]:
-    """Millions of tokens, and perplexity of the checks but that of the untrained network."""
-    settings = rundir.read_config(rundir.Run(seed.runs[0].run))["settings"]
+    """Tokens, and perplexity of the checks but that of the untrained network."""
     x, nll = drawing.series(parts.log(seed), "scores", "nll")
     after = x > 0
-    return x[after] * settings["length"] * settings["batch_size"] / 1e6, np.exp(nll[after])
+    return _tokens(seed, x[after]), np.exp(nll[after])
+
+
+def _tokens(seed: Measured, iterations: Any) -> Any:
+    """Tokens that a run had read after some iterations; about so many where they cannot be known without the text."""
+    run = rundir.Run(seed.runs[0].run)
+    values = rundir.read_config(run)["settings"]
+    with suppress(InputError):
+        settings = record.load(Settings, values, str(run.config))
+        task = build.make_task(settings)
+        if isinstance(task, Windowed):
+            return np.array([task.tokens_read(settings.seed, int(n), settings.batch_size) for n in iterations], float)
+    return iterations * values["length"] * values["batch_size"]
+
+
+def _unit(furthest: float) -> tuple[float, str]:
+    """What numbers up to this one are counted in, and its name for an axis; the axis has whole numbers only."""
+    for size, name in ((1e6, " (millions)"), (1e3, " (thousands)")):
+        if furthest >= 4 * size:
+            return size, name
+    return 1.0, ""

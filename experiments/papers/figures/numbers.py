@@ -25,7 +25,6 @@ PAPER_AT, OURS_AT = 1.105, 1.13
 def dots(view: View) -> Figure:
     """A group of lines a row, a line an entrant: the paper's number hollow, ours filled with the range of the seeds."""
     found = [s for s in comparison.summarise(view.entry, view.preset, view.measured) if s.row in view.rows]
-    found = [s for s in found if s.seeds or s.published is not None]
     if not view.preset.comparable:
         found = [replace(s, published=None) for s in found]
     paper = any(s.published is not None for s in found)

@@ -51,13 +51,48 @@ def used(grid: Any, count: int) -> list[Axes]:
 
 def head(figure: Figure, entry: Entry, preset: Preset) -> None:
     """What it is, where it is from, how much of it was computed."""
-    inch = 1 / figure.get_figheight()
+    inch, left = 1 / figure.get_figheight(), 0.15
     what = f"{entry.label}: {entry.title}"
-    size = 13 if len(what) < 80 else 11
-    figure.text(0.15 / WIDTH, 1 - 0.30 * inch, what, fontsize=size, fontweight="bold", color=INK)
     about = f"{entry.paper}; computed: {preset.about}" if preset.about else entry.paper
     about += "" if preset.comparable else "; not comparable with the paper's numbers"
-    figure.text(0.15 / WIDTH, 1 - 0.52 * inch, about, fontsize=9, color=MUTED)
+    room = 72 * (WIDTH - 2 * left)
+    title = next((size for size in (13.0, 12.0, 11.0) if _width(what, size, bold=True) <= room), 10.0)
+    size, lines = _fitting(about, room)
+    step = 1.22 * size / 72
+    top = HEADING - 0.06 - (len(lines) - 1) * step
+    figure.text(left / WIDTH, 1 - (top - 0.22) * inch, what, fontsize=title, fontweight="bold", color=INK)
+    for number, line in enumerate(lines):
+        figure.text(left / WIDTH, 1 - (top + number * step) * inch, line, fontsize=size, color=MUTED)
+
+
+def _fitting(text: str, room: float) -> tuple[float, list[str]]:
+    """The size at which a text takes few lines, two where it can, and these lines; no line is wider than the room."""
+    for size, most in ((9.0, 1), (8.5, 2), (7.5, 2), (7.0, 3)):
+        lines = wrapped(text, size, room)
+        if len(lines) <= most:
+            break
+    return size, lines
+
+
+def wrapped(text: str, size: float, room: float) -> list[str]:
+    """Lines of a text no wider than so many points."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _width(longer, size) > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _width(text: str, size: float, bold: bool = False) -> float:
+    """Points that a text takes up."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    properties = FontProperties(weight="bold" if bold else "normal")
+    return float(TextPath((0, 0), text.replace("$", r"\$"), size=size, prop=properties).get_extents().x1)
 
 
 def key(figure: Figure, *panels: Axes, more: Sequence[Any] = ()) -> None:
