@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+HIGH, BELOW = 7.0, 2.9
+"""Inches of the four panels with all around them, and of one more below them."""
+
+LATEST = 10
+"""Measurements of a batch each that a curve over positions is the mean of."""
+
+
 @dataclass(frozen=True)
 class Caption:
     """What a figure says besides its curves."""
@@ -57,9 +64,13 @@ def render(lines: Sequence[Line], caption: Caption) -> bytes:
         lines: of the log.
         caption: title, outcome, chance levels.
     """
-    figure = drawing.canvas(11, 7)
+    positions = _by_position(lines)
+    more = 0.0 if positions is None else BELOW
+    part = HIGH / (HIGH + more)
+    figure = drawing.canvas(11, HIGH + more)
     grid: Any = figure.subplots(2, 2, sharex=True)
-    figure.subplots_adjust(left=0.06, right=0.945, top=0.855, bottom=0.075, hspace=0.24, wspace=0.15)
+    top, bottom = 1 - 0.145 * part, 1 - 0.925 * part
+    figure.subplots_adjust(left=0.06, right=0.945, top=top, bottom=bottom, hspace=0.24, wspace=0.15)
     (cost, error), (gradients, radii) = grid
     colours = _colours(lines)
     _cost(cost, lines)
@@ -78,9 +89,32 @@ def render(lines: Sequence[Line], caption: Caption) -> bytes:
     for axes in grid[1]:
         passes = "" if caption.of_a_pass is None else f" (a pass through the data: {caption.of_a_pass:,})"
         axes.set_xlabel(f"iteration{passes}", color=INK)
-    figure.text(0.06, 0.955, caption.title, fontsize=14, fontweight="bold", color=INK)
-    figure.text(0.06, 0.92, caption.outcome, fontsize=10.5, color=INK)
+    if positions is not None:
+        below = figure.add_axes((0.06, 0.5 / (HIGH + more), 0.885, (more - 1.0) / (HIGH + more)))
+        _positions(below, positions)
+    figure.text(0.06, 1 - 0.045 * part, caption.title, fontsize=14, fontweight="bold", color=INK)
+    figure.text(0.06, 1 - 0.08 * part, caption.outcome, fontsize=10.5, color=INK)
     return drawing.png(figure)
+
+
+def _by_position(lines: Sequence[Line]) -> Any:
+    """Mean nats of the tokens at each place in a block, [T], over the last measurements; None where none was made."""
+    found = [line["measures"]["positions"] for line in lines if "positions" in line.get("measures", {})]
+    last = [[np.nan if value is None else value for value in each] for each in found[-LATEST:]]
+    if not last or len({len(each) for each in last}) > 1 or not last[0]:
+        return None
+    return np.mean(last, axis=0)
+
+
+def _positions(axes: Axes, nll: Any) -> None:
+    """Perplexity by the place in a block: what a block does not know of the one before it shows at its beginning."""
+    axes.set_title(f"training perplexity by position in a block, last {LATEST} measurements", **TITLE)
+    with np.errstate(over="ignore"):
+        y = np.exp(np.minimum(nll, 300.0))
+    axes.plot(np.arange(1, len(y) + 1), y, color=COLOURS[0], linewidth=1.2, marker="o", markersize=3)
+    drawing.log_scale(axes, y)
+    drawing.dress(axes, ticks=12)
+    axes.set_xlabel("position", color=INK)
 
 
 def _colours(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:

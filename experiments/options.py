@@ -224,7 +224,7 @@ def _with_flags(text: str, fields: Sequence[str]) -> str:
     begins = re.match(r"\w+(?:(?:, | and | or )\w+)*", text)
     names = re.findall(r"\w+", re.sub(r" (and|or) ", " ", begins[0])) if begins else []
     end = begins.end() if begins and all(name in fields for name in names) else len(text.partition(" ")[0])
-    return re.sub(r"\w+", flag, text[:end]) + re.sub(r"(?<![\w-])\w+_\w+", flag, text[end:])
+    return re.sub(r"^\w+|(?<=[ ,])\w+", flag, text[:end]) + re.sub(r"(?<![\w-])\w+_\w+", flag, text[end:])
 
 
 def _is_rule(line: str) -> bool:

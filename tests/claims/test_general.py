@@ -196,7 +196,7 @@ def errors_of(activation: str, W_hh: Array, x: Array, h_0: Array) -> list[float]
 @pytest.mark.refuted
 @for_all(H=st.integers(2, 8), c=st.floats(1.5, 4.0), seed=seeds)
 def test_g3_spectral_radius_does_not_bound(H: int, c: float, seed: int) -> None:
-    """G3 Section 1.1: with spectral radius 1/2 the gradients of linear units shrink. (They can first grow, by any factor.)"""
+    """G3 Section 1.1: with spectral radius 1/2 the gradients of linear units shrink. (They can first grow.)"""
     W_hh = 0.5 * np.eye(H) + c * np.eye(H, k=-1)
     assert spectral_radius(W_hh) == 0.5
     x = np.random.default_rng(seed).standard_normal((160, H))

@@ -69,8 +69,28 @@ def test_of_a_text_perplexity_and_tokens_a_second_are_told() -> None:
     plain.progress(50, 4.9, 4.605170186, 12.0, 30.0)
     plain.progress(51, 4.9, 1e9, 12.0, 30.0)
     lines = stream.getvalue().splitlines()
-    assert lines[2] == "iteration 50 of 500  cost 4.9  perplexity 100  12 it/s  7,680 tokens/s  30 s left"
+    told = "training cost 4.9  validation perplexity 100  12 it/s  7,680 tokens/s  30 s left"
+    assert lines[2] == f"iteration 50 of 500  {told}"
     assert "perplexity inf" in lines[3]
+
+
+def test_passes_are_told_where_data_have_an_end() -> None:
+    stream = io.StringIO()
+    plain = PlainDisplay(stream, every=0)
+    plain.started(Path("runs/one"), {**FACTS, "iterations_of_a_pass": 200})
+    plain.progress(50, 4.9, 0.5, 12.0, 30.0)
+    assert stream.getvalue().splitlines()[2].startswith("iteration 50 of 500, pass 0.25 of 2.5  cost 4.9  error 0.5")
+
+
+def test_what_cannot_be_solved_is_not_said_to_be_unsolved(capsys: pytest.CaptureFixture[str]) -> None:
+    given_up = {"status": "patience", "reason": "no error below 0.9 in 3 checks"}
+    assert display.ending(result(**given_up))[0].split(None, 1)[1].startswith("not solved: no error below")
+    for task in ("sample-char", "digits-pixels"):
+        assert "solved" not in "\n".join(display.ending(result(task=task, **given_up)))
+        display.print_result(result(task=task), as_json=True)
+        assert json.loads(capsys.readouterr().out)["solved"] is None
+    display.print_scores({"task": "sample-char", "solved": None}, as_json=False)
+    assert "solved" not in capsys.readouterr().out
 
 
 def test_the_first_iteration_says_nothing_about_speed() -> None:

@@ -6,6 +6,7 @@ import builtins
 import errno
 import io
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 import pytest
 
+import algorithms
 import cli as command_line
 from experiments import exits, options
 from minigrad.errors import InputError
@@ -91,6 +93,40 @@ def test_what_is_wrong_is_said_in_one_line(arguments: str, line: str, capfd: pyt
         options.bind(toy, "toy", arguments.split())
     assert str(error.value) == line
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("fptt --beta 2", "--beta and --rho must be at most 1, got 2.0 and 0.0"),
+        ("bptt --update-freq 2 --rate-window 5", "--rate-window is the rate of one window: leave --update-freq at 1"),
+        ("bptt --task-options windows", "--task-options: expected pairs, a name and its value each: NAME VALUE NAME"),
+    ],
+)
+def test_all_options_that_a_message_names_are_flags(arguments: str, line: str) -> None:
+    with pytest.raises(InputError) as error:
+        options.bind(command_line.train, "train", arguments.split())
+    assert str(error.value).startswith(line)
+
+
+def test_names_with_commas_are_told_apart() -> None:
+    assert exits.unknown("row", "x", ["a, b", "c"]) == "unknown row 'x' (there are: 'a, b', 'c')"
+
+
+def test_words_on_options_are_wrapped_as_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options.bind(command_line.train, "train", ["btprop", "--help"])
+    said = " ".join(re.sub(r"[│]", " ", capsys.readouterr().out).split())
+    assert "what each block predicts from a zero state, and zero for the last (released code, flag mb_init)" in said
+    lines = [words for words in options_help().values() if "\n" in words]
+    assert lines == []
+
+
+def options_help() -> dict[str, str]:
+    """What tyro knows of the fields of a Config."""
+    from tyro._docstrings import parse_docstring_from_object
+
+    return parse_docstring_from_object(algorithms.method("btprop").config)
 
 
 def test_a_long_value_is_not_broken_into_words() -> None:

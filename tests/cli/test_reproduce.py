@@ -101,6 +101,10 @@ def test_rows_entrants_and_seeds_narrow_it_down(made_up: str, capsys: pytest.Cap
     found = printed(capsys, made_up, "--rows", "temporal", "--entrants", "control", "--seeds", "7")
     assert [(c["row"], c["entrant"], c["seeds"]) for c in found["cells"]] == [("temporal", "control", 1)]
     assert printed(capsys, made_up, "--show")["cells"][0]["seeds"] == 0
+    assert command_line.main(["reproduce", made_up, "--seeds", "7", "--show"]) == 0
+    told = capsys.readouterr().out
+    assert "seed 7" in told
+    assert "two seeds" not in told
 
 
 def test_the_list_says_what_there_is_and_how_long_it_takes(made_up: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,8 @@ def test_a_text_from_training_to_its_perplexity(cli: Cli, tmp_path: Path) -> Non
 
 
 def test_a_text_is_evaluated_while_the_network_goes_on_learning(cli: Cli) -> None:
-    options = ["--task-options", "characters", 4000, "windows", "variable", "--rate-window", 6, *SMALL, "--epochs", 1]
+    options = ["--task-options", "characters", 4000, "windows", "variable", "--rate-window", 6, "--epochs", 1]
+    options += ["--hidden", 8, "--length", 6, "--batch-size", 3, "--json"]
     trained = cli("train", "bptt", "--task", "sample-char", *options)
     assert trained.returncode == 0, trained.stderr
     run = json.loads(trained.stdout)["run"]
@@ -154,3 +155,19 @@ def test_a_damaged_text_is_refused(cli: Cli, tmp_path: Path) -> None:
         "(`python cli.py data verify ptb` compares it)"
     )
     assert cli("data", "verify", "ptb", "--data-dir", "data").returncode == 1
+
+
+def test_budgets_that_contradict_each_other_and_updates_that_never_come_are_refused(cli: Cli, tmp_path: Path) -> None:
+    text = ["--task", "sample-char", "--task-options", "characters", 4000, "--length", 10]
+    for other, value in (("max-iterations", 10), ("validate-every", 5)):
+        line = refusal(cli("train", "bptt", *text, "--epochs", 1, f"--{other}", value), "train")
+        assert line == f"--epochs 1 is in place of --{other} {value}: give one of them"
+    blocks = [*text, "--batch-size", 32, "--cell", "gru", "--hidden", 4]
+    line = refusal(cli("train", "btprop-batch", *blocks, "--max-iterations", 9), "train")
+    assert line == (
+        "9 iterations make no update: a pass through the data takes 13, and btprop-batch first moves the parameters "
+        "after 3 of them: use --max-iterations 39 or more, or --epochs 3"
+    )
+    line = refusal(cli("train", "bptt", *blocks, "--update-freq", 0, "--max-iterations", 9), "train")
+    assert line.startswith("9 iterations make no update: a pass through the data takes 12, and bptt first moves")
+    assert not (tmp_path / "runs").exists()

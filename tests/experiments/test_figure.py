@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments import figure, rundir
+from experiments import drawing, figure, rundir
 from experiments.errors import RunError
 from experiments.figure import Caption
 
@@ -66,11 +66,12 @@ STATES = {"measures": {"residual": 0.1, "dual": 0.0, "state": 3.0}}
     [
         lines(1, **TEXT),
         lines(40, **TEXT, **STATES),
+        lines(30, **TEXT, measures={**STATES["measures"], "positions": [3.0, None, 2.0]}),
         [*lines(3, **TEXT | {"scores": {"nll": 2e3}}), *lines(3, **TEXT)],
         lines(3, **TEXT | {"scores": {"nll": None}}),
         lines(3, **TEXT, measures={"residual": None, "dual": 0.0, "state": 0.0}),
     ],
-    ids=["one", "states", "huge", "null", "nothing to show"],
+    ids=["one", "states", "positions", "huge", "null", "nothing to show"],
 )
 def test_any_log_of_a_text_is_drawn(log: list[dict[str, Any]]) -> None:
     """Perplexity takes the place of the error, and the states at borders that of spectral radii."""
@@ -78,6 +79,34 @@ def test_any_log_of_a_text_is_drawn(log: list[dict[str, Any]]) -> None:
     png = figure.render(log, text)
     assert png.startswith(b"\x89PNG\r\n")
     assert figure.render(log, text) == png
+
+
+def test_a_curve_by_position_is_a_panel_more() -> None:
+    text = Caption("a", "b", {"nll": 6.33}, of_a_pass=1_444)
+    log = lines(30, **TEXT, **STATES)
+    places = [line | {"measures": line["measures"] | {"positions": [3.0, 2.0, float(n)]}} for n, line in enumerate(log)]
+    without, beside = (struct.unpack(">II", figure.render(each, text)[16:24]) for each in (log, places))
+    assert (without[0], without[1] + round(130 * figure.BELOW)) == beside
+    found = figure._by_position(places)
+    assert found is not None
+    assert found.tolist() == [3.0, 2.0, 24.5]  # of the last ten
+
+
+def test_norms_that_are_zero_everywhere_have_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(drawing, "png", lambda made: seen.append(legend_of(made)) or b"")
+    for dual in (0.0, 0.1):
+        log = lines(3, **TEXT, measures={"residual": 0.1, "dual": dual, "state": 3.0})
+        figure.render(log, Caption("a", "b", {"nll": 6.33}, of_a_pass=1_444))
+    assert [("dual" in names, "free state" in names) for names in seen] == [(False, True), (True, True)]
+    assert all("iteration (a pass through the data: 1,444)" in names for names in seen)
+
+
+def legend_of(made: Any) -> list[str]:
+    """Names in the legends of a figure, and those of its axes."""
+    legends = [axes.get_legend() for axes in made.axes if axes.get_legend()]
+    names = [text.get_text() for legend in legends for text in legend.get_texts()]
+    return names + [axes.get_xlabel() for axes in made.axes]
 
 
 def test_it_is_written_into_the_run(tmp_path: Path) -> None:

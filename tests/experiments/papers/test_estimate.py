@@ -26,7 +26,7 @@ def seconds(method: str = "tptt", **settings: Any) -> float:
 
 
 def test_more_work_takes_longer() -> None:
-    assert seconds(max_iterations=2_000) == pytest.approx(2 * seconds())
+    assert seconds(max_iterations=2_000) == pytest.approx(2 * seconds() - estimate.PER_RUN)
     assert seconds("bptt") < seconds("tptthx") < seconds()
     for more in ({"length": 200}, {"hidden": 200}, {"validate_every": 10}, {"task": "permutation"}, {"batch_size": 40}):
         assert seconds(**more) > 1.2 * seconds()
@@ -42,11 +42,12 @@ def test_side_by_side_takes_less_but_not_less_than_a_cell() -> None:
     entry = entries.load("manchev-figure-5")
     preset = entry.preset("quick")
     cells = entries.cells(entry, preset)
-    each = [estimate.about(entry, preset, [cell], 1) for cell in cells]
+    start = estimate.START
+    each = [estimate.about(entry, preset, [cell], 1) - start for cell in cells]
     assert max(each) > 1.1 * min(each)
-    assert estimate.about(entry, preset, cells, 1) == pytest.approx(sum(each))
-    assert estimate.about(entry, preset, cells, 2) == pytest.approx(max(*each, sum(each) / 2))
-    assert estimate.about(entry, preset, cells, 64) == pytest.approx(max(each))
+    assert estimate.about(entry, preset, cells, 1) == pytest.approx(start + sum(each))
+    assert estimate.about(entry, preset, cells, 2) == pytest.approx(start + max(*each, sum(each) / 2))
+    assert estimate.about(entry, preset, cells, 64) == pytest.approx(start + max(each))
     assert estimate.about(entry, preset, [], 2) == 0
 
 
@@ -112,3 +113,13 @@ def test_the_list_for_machines_says_what_presets_are(
     assert list(found) == few_entries
     assert found["manchev-2"]["presets"]["quick"]["about"] == entries.load("manchev-2").preset("quick").about
     assert found["manchev-a2"]["presets"] == {}
+
+
+def test_short_runs_take_their_start_and_a_check_and_both_runs_of_a_comparison() -> None:
+    """However few iterations: kag-1 has one each, and a run beside it to compare with."""
+    entry = entries.load("kag-1")
+    preset = entry.preset("quick")
+    cell = entries.cells(entry, preset)[0]
+    one = estimate.job_seconds(entries.first_job(entry, preset, cell, {}))
+    assert one > estimate.PER_RUN
+    assert estimate.about(entry, preset, [cell], 1) == pytest.approx(estimate.START + 2 * one)

@@ -18,6 +18,7 @@ import pytest
 from experiments.papers import entry as entries
 from experiments.papers import figures
 from experiments.papers.entry import Cell, Entry, Preset
+from experiments.papers.figures import curves, parts
 from experiments.papers.measures import Measured
 from experiments.parallel.job import Job
 from experiments.rundir import Run
@@ -111,6 +112,37 @@ def test_numbers_that_cannot_be_compared_stand_without_the_papers(tmp_path: Path
     measured = fakes.fill(tmp_path / "texts", entry, preset)
     assert not {"paper", "127.43"} & {*words(svg(entry, preset, measured))}
     assert {"paper", "127.43"} <= {*words(svg(entry, replace(preset, comparable=True), measured))}
+
+
+def test_tokens_are_counted_in_a_unit_that_suits_them(tmp_path: Path) -> None:
+    assert [curves._unit(n) for n in (3e3, 4e3, 3e6, 5e6)] == [
+        (1.0, ""), (1e3, " (thousands)"), (1e3, " (thousands)"), (1e6, " (millions)"),
+    ]  # fmt: skip
+    entry, preset = small("kag-5", seeds=1)
+    found = words(svg(entry, preset, fakes.fill(tmp_path, entry, preset)))
+    assert any(text.startswith("tokens read") for text in found)
+    ticks = [text for text in found if text.replace(",", "").isdigit()]
+    assert len({*ticks}) > 4
+
+
+def test_a_long_subtitle_is_wrapped() -> None:
+    for name in ("kag-5", "wiseman-1"):
+        entry, preset = small(name)
+        about = f"{entry.paper}; computed: {preset.about}; not comparable with the paper's numbers"
+        size, lines = parts._fitting(about, 72 * 10.2)
+        assert 1 < len(lines) <= 3
+        assert " ".join(lines) == about
+        assert max(parts._width(line, size) for line in lines) <= 72 * 10.2
+
+
+def test_what_is_not_computed_is_named_whoever_it_is_of(tmp_path: Path) -> None:
+    """A control too, of which the paper prints nothing."""
+    entry, preset = small("wiseman-1", seeds=1)
+    chosen = [cell for cell in entries.cells(entry, preset) if cell.row == "Minibatch PTB, B=20"]
+    measured = fakes.fill(tmp_path, entry, preset, cells=chosen[:1])
+    found = words(svg(entry, preset, measured))
+    assert found.count("not computed") == len(chosen) - 1
+    assert {cell.entrant for cell in chosen} <= {*found}
 
 
 def test_the_axis_is_logarithmic_where_runs_are_far_apart(tmp_path: Path) -> None:
