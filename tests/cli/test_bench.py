@@ -19,7 +19,7 @@ import pytest
 
 import cli as command_line
 from benchmarks import __main__ as child
-from benchmarks import command, contestant, measure, ours, report, threads, with_numpy
+from benchmarks import command, contestant, gpu, measure, ours, report, threads, with_numpy
 from benchmarks.contestant import Inputs, Job
 from benchmarks.inputs import INPUTS
 from benchmarks.rows import PEERS, ROWS, Row
@@ -71,7 +71,8 @@ def test_rows_are_complete() -> None:
         assert all(goal is None or goal > 0 for goal in row.peers.values()), name
         assert "numpy" not in row.peers or row.work in with_numpy.JOBS, name
         assert row.flop >= 0
-    assert set(INPUTS) == set(ours.JOBS) == {row.work for row in ROWS.values()}
+    on_a_gpu = {row.work.removesuffix("-population") for row in gpu.ROWS.values()}
+    assert set(INPUTS) == set(ours.JOBS) == {row.work for row in ROWS.values()} | on_a_gpu
 
 
 @pytest.mark.parametrize("peer", [name for name in PEERS if name != "numpy"])
@@ -81,7 +82,9 @@ def test_peers_know_the_rows_that_name_them(peer: str) -> None:
     # In a process of its own: these libraries start threads, which forking tests would not bear.
     code = f"from benchmarks import contestant; print(*contestant.load({peer!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert {row.work for row in ROWS.values() if peer in row.peers} == set(done.stdout.split())
+    rows = [*ROWS.values(), *gpu.ROWS.values()]
+    known = {row.work.removesuffix("-population") for row in rows if peer in row.peers}
+    assert known == set(done.stdout.split())
 
 
 @pytest.mark.parametrize("peer", ["torch", "jax"])
