@@ -265,7 +265,7 @@ def test_t4_orthogonal(net: Net, alpha_i: float) -> None:
     alpha_i=st.sampled_from([0.1, 0.01]),
 )
 def test_t4_shared_weights(net: Net, w: float, alpha_i: float) -> None:
-    """T4 Section 2.1: a perfect inverse does not make local updates lower E; W_hh, shared by all t, can go uphill."""
+    """T4 Section 2.1: with a perfect inverse local updates lower E. (W_hh, shared by all t, can still go uphill.)"""
     # W_hh = w I and states h_1 = -v, h_2 = v: BPTT weighs the steps by w^(T-t), the inverse by w^-(T-t).
     net = replace(net, D=net.H)
     rng = np.random.default_rng(net.seed)

@@ -224,7 +224,7 @@ RUNS = [
     Case("bptt", {"optimizer": "adam", "clip": 0.05}, {"task": "adding", "cell": "lstm", "layers": 2}),
     Case("bptt", {"optimizer": "nt-asgd", "nonmono": 1, "decay_after": 0}, {**NOISE, **TEXT, "validate_every": 2}),
     Case("btprop", {"constraint": "admm", "u_start": 1, "h_steps": 2}, {"cell": "gru", **TEXT}),
-    Case("btprop-batch", {"u_start": 1}, {**TEXT, "batch_size": 30}),
+    Case("btprop-batch", {"u_start": 1}, {**TEXT, "batch_size": 45}),
     Case("fptt", {"parts": 4}, {**DIGITS, "batch_size": 400, "validate_every": 0}),
 ]
 """Runs of some iterations, with checks, checkpoints and lines of the log between."""

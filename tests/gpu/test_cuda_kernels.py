@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from minigrad import kernels
-from minigrad.backend import check_device, to_device, to_numpy
+from minigrad import devices, kernels
+from minigrad.backend import to_device, to_numpy
 from minigrad.errors import InputError
 from minigrad.kernels.cuda import antisymmetric, geometry, gru, launch, lstm, srn, target
 from minigrad.kernels.cuda.geometry import CELLS
@@ -23,7 +23,7 @@ from tests.minigrad.recurrences import EPSILON, RECURRENCES, Arrays, problem, ru
 def why_not() -> str:
     """Why there is nothing to test here; empty if there is a GPU."""
     try:
-        check_device("cuda")
+        devices.use("cuda")
     except InputError as error:
         return str(error)
     return ""
