@@ -241,6 +241,8 @@ def reproduce(
     jobs: int | None = None,
     runs_dir: Path = Path("runs"),
     data_dir: Path | None = None,
+    device: str = "cpu",
+    population: int = 1,
     out: Path | None = None,
     show: bool = False,
     json: bool = False,
@@ -255,9 +257,11 @@ def reproduce(
         rows: Rows to compute; none: all of the preset.
         entrants: Methods and controls to compute; none: all of the preset.
         seeds: Seeds; none: those of the preset.
-        jobs: Processes side by side; None: one a core.
+        jobs: Processes side by side; None: one a core, with a GPU one.
         runs_dir: Folder in which runs are kept and looked for.
         data_dir: Folder of downloaded data; None: the user's cache folder.
+        device: Where to compute: cpu, cuda or cuda:N; what was computed elsewhere does not count.
+        population: Runs that a process trains side by side: on a GPU one step for all of them, on a CPU a thread each.
         out: Folder for the figures; None: that of the runs.
         show: Compute nothing, show what there is.
         json: Print one JSON object a table, and nothing else, on standard output.
@@ -265,9 +269,22 @@ def reproduce(
     from experiments.papers import reproduce
     from experiments.parallel import pool
 
-    workers = pool.workers(jobs)
     return reproduce.reproduce(
-        reproduce.Request(tables, preset, rows, entrants, seeds, workers, runs_dir, data_dir, out, show, json)
+        reproduce.Request(
+            tables,
+            preset,
+            rows,
+            entrants,
+            seeds,
+            pool.workers(jobs if jobs is not None or device == "cpu" else 1),
+            runs_dir,
+            data_dir,
+            device,
+            population,
+            out,
+            show,
+            json,
+        )
     )
 
 

@@ -290,7 +290,7 @@ def first_job(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any
         entry: the table.
         preset: how much of it.
         cell: one of its cells.
-        places: Settings that say where files lie.
+        places: Settings that say where files lie and runs compute.
 
     Raises:
         InputError: if the file of the entry asks for something that does not exist.

@@ -42,6 +42,10 @@ class Request:
     """Processes side by side."""
     runs_dir: Path = Path("runs")
     data_dir: Path | None = None
+    device: str = "cpu"
+    """Where runs compute; those of another device are others."""
+    together: int = 1
+    """Runs that a process trains side by side."""
     out: Path | None = None
     """Folder for the figures; None: runs_dir."""
     only_show: bool = False
@@ -50,8 +54,9 @@ class Request:
 
     @property
     def places(self) -> dict[str, Any]:
-        """Settings that say where files lie."""
-        return {"runs_dir": str(self.runs_dir), "data_dir": None if self.data_dir is None else str(self.data_dir)}
+        """Settings that say where files lie and runs compute."""
+        data_dir = None if self.data_dir is None else str(self.data_dir)
+        return {"runs_dir": str(self.runs_dir), "data_dir": data_dir, "device": self.device}
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ def compute(wanted: Iterable[tuple[Entry, Preset]], request: Request) -> Iterabl
     else:
         watcher = watch.suited("cells")
         try:
-            measured, failures = pool.run(chains, store, request.workers, watcher)
+            measured, failures = pool.run(chains, store, request.workers, watcher, request.together)
         finally:
             watcher.finished()
     for entry, preset in wanted:

@@ -160,8 +160,11 @@ def run(
         what the chains returned, and for those that could not be taken to their end, why.
 
     Raises:
+        InputError: if `together` is less than 1.
         RunError: if another process computes in the folder of the store.
     """
+    if together < 1:
+        raise InputError(f"population must be at least 1, got {together}")
     course: _Course[K] = _Course(len(chains))
     for key, chain in chains.items():
         _advance(course, store, _begun(key, chain, course))

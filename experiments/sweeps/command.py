@@ -63,8 +63,6 @@ def sweep(request: Request) -> int:
     """
     request.settings.require_one_budget()
     request = replace(request, seeds=tuple(dict.fromkeys(request.seeds)))
-    if request.together < 1:
-        raise InputError(f"population must be at least 1, got {request.together}")
     if request.out is not None:
         files.check_writable(request.out)
         if request.out.suffix == ".png":

@@ -107,6 +107,18 @@ def test_rows_entrants_and_seeds_narrow_it_down(made_up: str, capsys: pytest.Cap
     assert "two seeds" not in told
 
 
+def test_runs_side_by_side_in_a_process_come_to_the_same_table(
+    made_up: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = printed(capsys, made_up, "--jobs", "1", "--runs-dir", "alone")
+    together = printed(capsys, made_up, "--jobs", "1", "--population", "4", "--runs-dir", "together")
+    for found in (alone, together):
+        for cell in found["cells"]:
+            cell["seconds"] = cell["runs"] = None
+        found["figure"] = None
+    assert together == alone
+
+
 def test_the_list_says_what_there_is_and_how_long_it_takes(made_up: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["reproduce"]) == 0
     told = capsys.readouterr().out
@@ -197,6 +209,8 @@ def test_data_are_needed_for_what_is_to_be_computed_and_for_nothing_else(
         (["made-up-1", "--rows", "temporel"], "did you mean temporal?"),
         (["made-up-1", "--entrants", "tptt"], "there are: TPTT, control"),
         (["made-up-1", "--jobs", "0"], "jobs must be at least 1"),
+        (["made-up-1", "--population", "0"], "population must be at least 1"),
+        (["made-up-1", "--device", "tpu"], "made-up-1, temporal, TPTT: unknown device 'tpu'"),
         (["made-up-1", "--seeds", "x"], "--seeds"),
     ],
 )
