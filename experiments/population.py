@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,12 @@ class _Member:
     wish: Wish
     ready: Ready
     at: Standing
-    training: Training
     stack: ExitStack
+
+    @cached_property
+    def training(self) -> Training:
+        """Begun when its group's turn has come, for its time counts from then on."""
+        return Training(self.ready, self.wish.display, self.stack)
 
     @property
     def kind(self) -> str:
@@ -76,7 +81,6 @@ def train(wishes: Sequence[Wish]) -> None:
         members = [member for wish in wishes if (member := _opened(wish, stack)) is not None]
         groups: dict[str, list[_Member]] = {}
         for member in members:
-            member.training.started(member.at)
             groups.setdefault(member.kind, []).append(member)
         for group in groups.values():
             _Group(group, interrupts).train()
@@ -88,7 +92,7 @@ def _opened(wish: Wish, stack: ExitStack) -> _Member | None:
     try:
         ready = own.enter_context(wish.open(wish.display))
         if isinstance(ready, Ready):
-            return _Member(wish, ready, ready.begin, Training(ready, wish.display, own), own)
+            return _Member(wish, ready, ready.begin, own)
     except FAULTS as error:
         own.close()
         wish.refused(str(error) or type(error).__name__)
@@ -106,6 +110,8 @@ class _Group:
 
     def train(self) -> None:
         """Until each has ended."""
+        for member in self.members:
+            member.training.started(member.at)
         on_cpu = self.members[0].ready.parts.settings.device == "cpu"
         with ThreadPoolExecutor(len(self.members)) as pool:
             together = _InThreads(pool) if on_cpu else _AsOne()

@@ -138,6 +138,7 @@ class Population:
         return Population(product[..., 0, :] if row and not column else product[..., 0] if row else product)
 
     def __iadd__(self, other: Any) -> Population:
+        other = beside(self, other) if type(other) is Numbers else other
         self.data += leading(other.data, len(self.data.shape)) if is_population(other) else other
         return self
 

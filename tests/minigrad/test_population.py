@@ -94,6 +94,9 @@ def test_numbers_compute_as_the_numbers_of_each_run(values: list[float], other: 
     assert (-numbers).values == tuple(-value for value in values)
     assert (numbers == other) is all(value == other for value in values)
     x = population.stack([np.full(2, other, "float32")] * len(values))
+    added = population.stack([np.zeros(2, "float32")] * len(values))
+    added += numbers
+    assert_array_equal(to_numpy(added), np.repeat(np.array(values, "float32")[:, None], 2, axis=1))
     found = numbers * x
     assert found.dtype == np.float32
     assert_array_equal(to_numpy(found), np.stack([value * np.full(2, other, "float32") for value in values]))
