@@ -17,6 +17,7 @@ from minigrad.errors import InputError
 from minigrad.kernels.cuda import antisymmetric, geometry, gru, launch, lstm, srn, target
 from minigrad.kernels.cuda.geometry import CELLS
 from minigrad.kernels.libraries import CUDA
+from minigrad.population import split, stack
 from tests.minigrad.recurrences import EPSILON, RECURRENCES, Arrays, problem, run, wide
 
 
@@ -112,7 +113,7 @@ def test_nan_stays_in_its_sequence(name: str) -> None:
 
 
 def population(name: str, p: Arrays) -> list[Any]:
-    """What the CUDA twin makes of arrays that all have an axis of runs, or have none."""
+    """What the CUDA twin makes of arrays, or of populations."""
     x, W = p["x"], p["W_xh"]
     if name == "srn tanh":
         h = srn.forward(x, p["h0"], W, p["W_hh"], p["b_h"], "tanh")
@@ -133,12 +134,13 @@ def population(name: str, p: Arrays) -> list[Any]:
 @pytest.mark.parametrize(("R", "B", "H"), [(3, 5, 17), (40, 20, 100), (5, 32, 256)])
 def test_a_run_does_not_depend_on_how_many_there_are(name: str, R: int, B: int, H: int) -> None:
     runs = [problem(name, 12, B, 3, H, "float32", seed) for seed in range(R)]
-    together = population(name, moved({label: np.stack([p[label] for p in runs]) for label in runs[0]}))
+    each = [moved(p) for p in runs]
+    together = population(name, {label: stack([p[label] for p in each]) for label in each[0]})
     for number in {0, 1, R - 1}:
-        alone = population(name, moved(runs[number]))
+        alone = population(name, each[number])
         for found, expected in zip(together, alone, strict=True):
             # Products of all runs at once may be added up in another order than that of one.
-            assert error(to_numpy(found[number]), to_numpy(expected)) < 1e-5
+            assert error(to_numpy(split(found)[number]), to_numpy(expected)) < 1e-5
 
 
 def test_what_has_no_cuda_twin_runs_as_plain_array_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,22 +210,24 @@ def population(name: str, p: Arrays, machine: Machine) -> Arrays:
     x, W = p["x"], p.get("W_xh")
     match name:
         case "srn tanh":
-            found = {"h": srn.forward(x, p["h0"], W, p["W_hh"], p["b_h"], "tanh", machine)}
+            found = {"h": srn.forward(x, p["h0"], W, p["W_hh"], p["b_h"], "tanh", machine=machine)}
             back = srn.backward(p["g"], x, found["h"], p["h0"], W, p["W_hh"], "tanh", machine=machine)
         case "lstm":
-            s, gates = lstm.forward(x, p["s0"], W, p["W_hh"], p["b_h"], machine)
+            s, gates = lstm.forward(x, p["s0"], W, p["W_hh"], p["b_h"], machine=machine)
             found = {"s": s, "gates": gates}
             back = lstm.backward(p["g"], x, s, p["s0"], gates, W, p["W_hh"], machine=machine)
         case "gru":
-            h, gates = gru.forward(x, p["h0"], W, p["W_hh"], p["b_xh"], p["b_hh"], machine)
+            h, gates = gru.forward(x, p["h0"], W, p["W_hh"], p["b_xh"], p["b_hh"], machine=machine)
             found = {"h": h, "gates": gates}
             back = gru.backward(p["g"], x, h, p["h0"], gates, W, p["W_hh"], machine=machine)
         case "antisymmetric":
-            h, gates = antisymmetric.forward(x, p["h0"], W, p["W_hh"], p["b_h"], EPSILON, machine)
+            h, gates = antisymmetric.forward(x, p["h0"], W, p["W_hh"], p["b_h"], EPSILON, machine=machine)
             found = {"h": h, "gates": gates}
             back = antisymmetric.backward(p["g"], x, h, p["h0"], gates, W, p["W_hh"], EPSILON, machine=machine)
         case "target tanh":
-            found = {"targets": target.targets(x, p["h"], p["target_T"], W, p["V_hh"], p["c_h"], "tanh", machine)}
+            found = {
+                "targets": target.targets(x, p["h"], p["target_T"], W, p["V_hh"], p["c_h"], "tanh", machine=machine)
+            }
             back = ()
     return found | {f"dE/d{label}": g for label, g in zip(RECURRENCES[name].arguments, back, strict=bool(back))}
 
@@ -248,17 +250,15 @@ def only(found: Arrays, labels: Iterable[str]) -> Arrays:
 def test_a_run_does_not_depend_on_how_many_there_are(name: str, device: str) -> None:
     """To the bit in what the launch computes; what a library's products add up, for all runs at once, to rounding."""
     runs, machine = [one_hot(problem(name, 3, 13, 2, 17, "float32", seed)) for seed in range(3)], Host(DEVICES[device])
-    together = population(name, {label: np.stack([p[label] for p in runs]) for label in runs[0]}, machine)
-    as_one = population(name, {label: stack([p[label] for p in runs]) for label in runs[0]}, machine)
+    together = population(name, {label: stack([p[label] for p in runs]) for label in runs[0]}, machine=machine)
     for number, p in enumerate(runs):
-        alone = population(name, p, machine)
-        own = {label: array[number] for label, array in together.items()}
-        assert_same_bits({label: split(array)[number] for label, array in as_one.items()}, own)
+        alone = population(name, p, machine=machine)
+        own = {label: split(array)[number] for label, array in together.items()}
         assert_same_bits(only(own, LAUNCHED), only(alone, LAUNCHED))
         for label, array in alone.items():
             assert_allclose(own[label], array, rtol=1e-5, atol=1e-6, err_msg=label, strict=True)
-        one = population(name, {label: array[None] for label, array in p.items()}, machine)
-        assert_same_bits({label: array[0] for label, array in one.items()}, alone)
+        one = population(name, {label: stack([array]) for label, array in p.items()}, machine=machine)
+        assert_same_bits({label: split(array)[0] for label, array in one.items()}, alone)
     assert geometry.plan(cells_of(name)[0], 17, 13, 3, SMALL) != geometry.plan(cells_of(name)[0], 17, 13, 1, SMALL)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from minigrad.backend import Array, get_xp
 from minigrad.kernels.cuda import geometry
@@ -20,7 +20,8 @@ from minigrad.kernels.cuda.launch import STEP_THREADS, Cupy, Machine, single_ste
 from minigrad.kernels.plain import before, row_sum, rows_times, weight_gradient
 from minigrad.population import Population, is_population
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def machine_of(array: Array) -> Machine:
@@ -28,30 +29,32 @@ def machine_of(array: Array) -> Machine:
     return Cupy(array.device.id)
 
 
-def of_populations(function: F) -> F:
-    """The function of arrays with an axis of runs as one of populations too, whose results are populations then."""
+def of_runs(function: Callable[Concatenate[Machine, P], T]) -> Callable[P, T]:
+    """A function of a machine and arrays [R, ...] as one of the arrays of a single run, or of populations.
+
+    Its arrays are in C order. What it returns, arrays [R, ...] or None, becomes of the kind that the arguments were. It
+    runs on the GPU of its first array, or on the `machine` that is handed in.
+    """
 
     @functools.wraps(function)
-    def called(*arguments: Any, **options: Any) -> Any:
-        if not any(map(is_population, arguments)):
-            return function(*arguments, **options)
-        found = function(*(a.data if is_population(a) else a for a in arguments), **options)
-        if isinstance(found, tuple):
-            return tuple(part if part is None else Population(part) for part in found)
-        return Population(found)
+    def called(*arguments: Any, machine: Machine | None = None, **options: Any) -> Any:
+        first, many = arguments[0], is_population(arguments[0])
+        array = first.data if many else first
+        machine, xp = machine or machine_of(array), get_xp(array)
 
-    return cast("F", called)
+        def inside(argument: Any) -> Any:
+            if not hasattr(argument, "shape"):
+                return argument
+            return xp.ascontiguousarray(argument.data if many else argument[None, ...])
 
+        def outside(result: Any) -> Any:
+            return None if result is None else Population(result) if many else result[0, ...]
 
-def with_runs(runs: bool, *arrays: Array) -> list[Array]:
-    """Arrays in C order with a leading axis of runs, added where there is none."""
-    xp = get_xp(*arrays)
-    return [xp.ascontiguousarray(array if runs else array[None, ...]) for array in arrays]
+        with machine.on(array):
+            found = function(machine, *map(inside, arguments), **options)
+            return tuple(map(outside, found)) if isinstance(found, tuple) else outside(found)
 
-
-def without_runs(runs: bool, arrays: Sequence[Array | None]) -> tuple[Array | None, ...]:
-    """Arrays without the axis that `with_runs` added."""
-    return tuple(array if runs or array is None else array[0, ...] for array in arrays)
+    return cast("Callable[P, T]", called)
 
 
 def every_run(function: Callable[..., Array], *arrays: Array) -> Array:

@@ -20,7 +20,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ import numpy as np
 import pytest
 
 from minigrad.kernels import libraries
-from minigrad.kernels.cuda import launch, updates
+from minigrad.kernels.cuda import launch, sequences, updates
 from minigrad.kernels.cuda.geometry import CLUSTERS, Device
 from minigrad.kernels.cuda.launch import Program, packed
 from minigrad.kernels.cuda.updates import TYPES, Elementwise
@@ -86,8 +85,7 @@ class Host:
 def take_the_place_of_cupy(patch: pytest.MonkeyPatch, host: Host) -> None:
     """Make NumPy's arrays count as CuPy's, with a stand-in as their GPU."""
     patch.setattr(libraries, "is_cupy", lambda xp: True)
-    for kernel in libraries.RECURRENCES:
-        patch.setattr(import_module(f"minigrad.kernels.cuda.{kernel}"), "machine_of", lambda array: host)
+    patch.setattr(sequences, "machine_of", lambda array: host)
     patch.setattr(updates, "by_cupy", elementwise)
 
 
