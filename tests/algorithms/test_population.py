@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 import algorithms
 from algorithms.model import Model
 from algorithms.population import Draws, joined, parted
+from algorithms.protocol import Method
 from datasets.task import Batch
 from minigrad.errors import InputError
 from minigrad.rng import stream
@@ -38,11 +39,7 @@ def test_a_population_steps_as_its_runs_do_alone(
 ) -> None:
     chosen = algorithms.method(method)
     model = Model.make(cell=cell, input_size=D, hidden=H, output_size=O, loss_at="last")
-    configs = [chosen.config(**{**chosen.defaults, **options(r)}) for r in range(RUNS)]
-    states = [
-        chosen.init(configs[r], model, model.init(stream(r, "init"), "uniform", "float64"), stream(r, "method"))
-        for r in range(RUNS)
-    ]
+    configs, states = begun(chosen, model, options, "float64")
     config, together = joined(configs), joined(states)
     for i in range(3):
         batches = [batch(r, i) for r in range(RUNS)]
@@ -55,6 +52,15 @@ def test_a_population_steps_as_its_runs_do_alone(
             same(found[1].grads, alone.grads)
             assert_allclose(found[1].loss, alone.loss, rtol=1e-12)
             assert found[1].status == alone.status
+
+
+def begun(
+    chosen: Method, model: Model, options: Callable[[int], dict[str, Any]], dtype: str
+) -> tuple[list[Any], list[Any]]:
+    """The Config and the first State of each run."""
+    configs = [chosen.config(**{**chosen.defaults, **options(r)}) for r in range(RUNS)]
+    params = [model.init(stream(r, "init"), "uniform", dtype) for r in range(RUNS)]
+    return configs, [chosen.init(configs[r], model, params[r], stream(r, "method")) for r in range(RUNS)]
 
 
 def batch(seed: int, index: int, dtype: str = "float64") -> Batch:
@@ -82,11 +88,7 @@ def test_a_population_steps_through_the_kernels_of_a_gpu(about: str, monkeypatch
     method, cell, options = CONFIGS[about]
     chosen = algorithms.method(method)
     model = Model.make(cell=cell, input_size=D, hidden=H, output_size=O, loss_at="last")
-    configs = [chosen.config(**{**chosen.defaults, **options(r)}) for r in range(RUNS)]
-    states = [
-        chosen.init(configs[r], model, model.init(stream(r, "init"), "uniform", "float32"), stream(r, "method"))
-        for r in range(RUNS)
-    ]
+    configs, states = begun(chosen, model, options, "float32")
     batches, streams = [batch(r, 0, "float32") for r in range(RUNS)], [stream(r, "step", 0) for r in range(RUNS)]
     alone = [chosen.step(*each) for each in zip(configs, [model] * RUNS, states, batches, streams, strict=True)]
     cuda_host.take_the_place_of_cupy(monkeypatch, cuda_host.Host())
