@@ -1,8 +1,8 @@
 """Recurrences as single functions on whole sequences, each in twins that compute the same.
 
     reference   plain array code: any library, any device, complex numbers too
-    fused       compiled kernels: for NumPy arrays of float32 or float64 by Numba; for CuPy arrays of float32, and the
-                recurrences alone, by CUDA
+    fused       compiled kernels: for NumPy arrays of float32 or float64 by Numba; for CuPy arrays of float32 by
+                CUDA (the update rules: of float64 too; `local`: not)
 
 A file per recurrence holds its equations, the reference and the calls of the fused twins; `fused/` holds Numba's
 kernels, `cuda/` those of CUDA. Numba is imported by the first call of a fused twin, not by importing this package.

@@ -1,7 +1,7 @@
 """Which kernels have a compiled twin for the arrays of which library, and for which number types.
 
 numpy    every kernel, by Numba (`minigrad.kernels.fused`), float32 and float64
-cupy     by CUDA (`minigrad.kernels.cuda`) the recurrences, float32, and update rules, float32 and float64
+cupy     by CUDA (`minigrad.kernels.cuda`): recurrences, readout and scatter, float32; update rules, float32 and float64
 others   none
 """
 
@@ -23,7 +23,7 @@ FUSED_DTYPES: dict[Any, str] = {np.dtype(np.float32): "float32", np.dtype(np.flo
 
 
 CUDA: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(RECURRENCES, (np.dtype(np.float32),)),
+    **dict.fromkeys((*RECURRENCES, "readout", "scatter"), (np.dtype(np.float32),)),
     "updates": tuple(FUSED_DTYPES),
 }
 """The kernels that CUDA has, and their number types; the others are plain array code on CuPy, whatever is asked for."""

@@ -24,7 +24,7 @@ from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels import Twin
 from minigrad.kernels.ids import check_ids
-from minigrad.kernels.libraries import why_not_fused
+from minigrad.kernels.libraries import on_cupy, why_not_fused
 
 Kept = tuple[Array | None, Array | None]
 """q [N, V] and c [N]."""
@@ -57,9 +57,14 @@ def forward(h: Array, W: Array, b: Array, y: Array, twin: Twin, keep: bool = Tru
         )
     check_ids("class", y, b.shape[0])
     if twin == "fused":
-        if obstacle := why_not_fused((h, W, b)):
+        if obstacle := why_not_fused((h, W, b), "readout"):
             raise InputError(f"readout.forward: {obstacle}; use the reference twin")
-        if N:
+        if N and b.size and on_cupy(h):
+            from minigrad.kernels.cuda import readout as cuda
+
+            E, q, c = cuda.forward(h, W, b, y)
+            return E, (q, c) if keep else (None, None)
+        if N and not on_cupy(h):
             from minigrad.kernels.fused import readout as fused
 
             return fused.forward(h, W, b, y, keep)
@@ -85,7 +90,7 @@ def _forward(h: Array, W: Array, b: Array, y: Array, keep: bool) -> tuple[Array,
 def backward(
     g: Array, h: Array, W: Array, q: Array, c: Array, twin: Twin, needs: Sequence[bool] = (True, True, True)
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of g E by h, W and b: three matrix products, which the fused twin shares out among threads.
+    """Gradients of g E by h, W and b: three matrix products, which Numba's twin shares out among threads.
 
     Args:
         g: 0-d.
@@ -99,7 +104,7 @@ def backward(
     Returns:
         Gradients by h [N, H], W [H, V] and b [V]; None where not wanted.
     """
-    if twin == "fused" and q.size:
+    if twin == "fused" and q.size and not on_cupy(q):
         from minigrad.kernels.fused import readout as fused
 
         return fused.backward(g, h, W, q, c, needs)

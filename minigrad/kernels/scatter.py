@@ -14,7 +14,7 @@ from minigrad.backend import Array, get_xp
 from minigrad.errors import InputError
 from minigrad.kernels import Twin
 from minigrad.kernels.ids import check_ids
-from minigrad.kernels.libraries import why_not_fused
+from minigrad.kernels.libraries import on_cupy, why_not_fused
 
 
 def scatter_add(shape: tuple[int, ...], ids: Array, values: Array, twin: Twin) -> Array:
@@ -23,7 +23,7 @@ def scatter_add(shape: tuple[int, ...], ids: Array, values: Array, twin: Twin) -
     Args:
         shape: [V, ...].
         ids: integers [N] in [0, V).
-        values: [N, ...]; any numbers (fused: float32 or float64 of NumPy).
+        values: [N, ...]; any numbers (fused: float32, of NumPy float64 too).
         twin: see `minigrad.kernels.choose`.
 
     Returns:
@@ -36,13 +36,19 @@ def scatter_add(shape: tuple[int, ...], ids: Array, values: Array, twin: Twin) -
     """
     if tuple(values.shape) != (*ids.shape, *shape[1:]) or len(ids.shape) != 1:
         raise InputError(f"scatter_add: ids {tuple(ids.shape)} and values {tuple(values.shape)} do not fit {shape}")
-    get_xp(ids, values)
+    xp = get_xp(ids, values)
     check_ids("row", ids, shape[0])
     if twin == "reference":
         return backend.scatter_add(shape, ids, values)
-    if obstacle := why_not_fused((values,)):
+    if obstacle := why_not_fused((values,), "scatter"):
         raise InputError(f"scatter_add: {obstacle}; use the reference twin")
+    columns = prod(shape[1:])
+    if on_cupy(values):
+        from minigrad.kernels.cuda import scatter as cuda
+
+        if not values.size:
+            return xp.zeros(shape, dtype=values.dtype, device=values.device)
+        return xp.reshape(cuda.added(xp.reshape(values, (ids.shape[0], columns)), ids, shape[0]), shape)
     from minigrad.kernels.fused import scatter as fused
 
-    columns = prod(shape[1:])
     return fused.added(shape[0], ids, values.reshape(len(ids), columns)).reshape(shape)

@@ -90,7 +90,7 @@ def _gathered(g: Array, shape: tuple[int, ...], ids: Array, axis: int) -> Any:
         if len(names) == len(ids):
             return Indexed((*[slice(None)] * axis, ids), g)
         V, ids = len(names), places
-    total = scatter.scatter_add((V, *rest), ids, rows, kernels.choose(g))
+    total = scatter.scatter_add((V, *rest), ids, rows, kernels.choose(g, kernel="scatter"))
     total = xp.moveaxis(total, 0, axis) if axis else total
     return Indexed((*[slice(None)] * axis, names), total) if few else total
 
@@ -103,7 +103,7 @@ def scatter_add(x: Array, ids: Array, values: Array, /) -> Forward:
         InputError: if the shapes do not fit.
         IndexError: if an id is not in [0, V).
     """
-    return x + scatter.scatter_add(tuple(x.shape), ids, values, kernels.choose(values)), (ids,)
+    return x + scatter.scatter_add(tuple(x.shape), ids, values, kernels.choose(values, kernel="scatter")), (ids,)
 
 
 @scatter_add.vjp

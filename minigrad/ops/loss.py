@@ -113,13 +113,13 @@ def _read_out(h: Array, W: Array, b: Array, y: Array, keep: bool) -> tuple[Array
     if len(h.shape) != 2:
         N = prod(y.shape)
         h, y = xp.reshape(h, (N, h.shape[-1])), xp.reshape(y, (N,))
-    E, kept = readout.forward(h, W, b, y, kernels.choose(h, W, b), keep)
+    E, kept = readout.forward(h, W, b, y, kernels.choose(h, W, b, kernel="readout"), keep)
     return E, (h, *kept)
 
 
 @_linear_cross_entropy.vjp
 def _(g: Array, needs: Sequence[bool], h: Array, W: Array, q: Array, c: Array, shape: tuple[int, ...]) -> Sequence[Any]:
-    g_h, g_W, g_b = readout.backward(g, h, W, q, c, kernels.choose(h, W, q), needs[:3])
+    g_h, g_W, g_b = readout.backward(g, h, W, q, c, kernels.choose(h, W, q, kernel="readout"), needs[:3])
     return None if g_h is None else get_xp(g_h).reshape(g_h, shape), g_W, g_b
 
 

@@ -14,11 +14,14 @@ from numpy.testing import assert_array_equal
 from minigrad import devices, kernels
 from minigrad.backend import to_device, to_numpy
 from minigrad.errors import InputError
+from minigrad.kernels import readout
 from minigrad.kernels.cuda import antisymmetric, geometry, gru, launch, lstm, srn, target
 from minigrad.kernels.cuda.geometry import CELLS
 from minigrad.kernels.libraries import CUDA
+from minigrad.kernels.scatter import scatter_add
 from minigrad.population import split, stack
 from tests.minigrad.recurrences import EPSILON, RECURRENCES, Arrays, problem, run, wide
+from tests.minigrad.strategies import random_arrays
 
 
 def why_not() -> str:
@@ -143,11 +146,40 @@ def test_a_run_does_not_depend_on_how_many_there_are(name: str, R: int, B: int, 
             assert error(to_numpy(split(found)[number]), to_numpy(expected)) < 1e-5
 
 
+@pytest.mark.parametrize(("N", "H", "V"), [(1, 1, 1), (700, 100, 10_000), (40, 7, 33)])
+def test_the_readout_equals_the_reference_in_float64(N: int, H: int, V: int) -> None:
+    h, W, b = random_arrays([(N, H), (H, V), (V,)], dtype="float32")
+    y, one = np.random.default_rng(0).integers(0, V, N), np.ones((), "float32")
+
+    def found(*arrays: Any) -> list[Any]:
+        h, W, b, y, one = arrays
+        twin = kernels.choose(h, W, b, kernel="readout") if h.dtype == np.float32 else "reference"
+        E, (q, c) = readout.forward(h, W, b, y, twin)
+        return [to_numpy(array) for array in (E, *readout.backward(one, h, W, q, c, twin))]
+
+    there = [to_device(array, "cuda") for array in (h, W, b, y, one)]
+    assert kernels.choose(*there[:3], kernel="readout") == "fused"
+    wide = [array.astype("float64") if array.dtype == np.float32 else array for array in (h, W, b, y, one)]
+    for array, expected in zip(found(*there), found(*wide), strict=True):
+        assert array.dtype == np.float32
+        assert array.shape == expected.shape
+        assert error(array, expected) <= TOLERANCE
+    for array, again in zip(found(*there), found(*there), strict=True):
+        assert_array_equal(array, again, strict=True)
+
+
+@pytest.mark.parametrize(("N", "V", "E"), [(1, 1, 1), (700, 10_000, 200), (6_400, 50, 130)])
+def test_rows_are_added_to_the_bits_of_the_host(N: int, V: int, E: int) -> None:
+    (values,), ids = random_arrays([(N, E)], dtype="float32"), np.random.default_rng(0).integers(0, V, N)
+    found = scatter_add((V, E), to_device(ids, "cuda"), to_device(values, "cuda"), "fused")
+    assert_array_equal(to_numpy(found), scatter_add((V, E), ids, values, "reference"), strict=True)
+
+
 def test_what_has_no_cuda_twin_runs_as_plain_array_code(monkeypatch: pytest.MonkeyPatch) -> None:
     x = to_device(np.zeros((2, 3), "float32"), "cuda")
     for wish in ("auto", "fused"):
         monkeypatch.setenv("MINIGRAD_KERNELS", wish)
-        for kernel in ("readout", "scatter", "updates", "local", ""):
+        for kernel in ("local", ""):
             assert kernels.choose(x, kernel=kernel) == "reference"
         assert {kernels.choose(x, kernel=kernel) for kernel in CUDA} == {"fused"}
 

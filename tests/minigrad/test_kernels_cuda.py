@@ -346,7 +346,7 @@ def test_the_border_is_1e_30(name: str, device: str, use: Use) -> None:
 def launched(body: str, cluster: int = 1, threads: int = 4, order: int = 0) -> list[float]:
     """What a kernel of these statements leaves in out [8], where `thread` and `out` are at hand."""
     text = (cuda_host.HERE / "cluster.cuh").read_text().replace("#pragma once", "")
-    text += "ENTRY recurrence(float* out) { int thread = threadIdx.x; float* shared = shared_memory(); " + body + "}\n"
+    text += "ENTRY program(float* out) { int thread = threadIdx.x; float* shared = shared_memory(); " + body + "}\n"
     out = np.zeros(8, "float32")
     address = ctypes.c_void_p(out.ctypes.data)
     addresses = (ctypes.c_void_p * 1)(ctypes.addressof(address))

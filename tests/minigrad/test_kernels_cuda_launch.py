@@ -130,11 +130,8 @@ def test_sources_are_shipped() -> None:
     settings = (ROOT / "pyproject.toml").read_text()
     assert '"kernels/cuda/sources/*"' in settings
     assert {file.suffix for file in launch.SOURCES.iterdir()} == {".cu", ".cuh"}
-    assert (
-        {file.stem for file in launch.SOURCES.glob("*.cu")}
-        == set(RECURRENCES)
-        == {cell.source for cell in CELLS.values()}
-    )
+    assert {file.stem for file in launch.SOURCES.glob("*.cu")} == CUDA.keys() - {"updates"}
+    assert set(RECURRENCES) == {cell.source for cell in CELLS.values()}
 
 
 class Kernel:
@@ -181,7 +178,7 @@ def test_cupy_compiles_a_program_once_and_launches_it(cupy: dict[str, Any]) -> N
     assert {"--std=c++17", "-DHIDDEN=256", "-DCLUSTER=8", "-DTHREADS=512", "-DBACKWARD=1"} < set(cupy["options"])
     assert not any("fast" in option for option in cupy["options"])
     kernel = cupy["kernel"]
-    assert cupy["name"] == "recurrence"
+    assert cupy["name"] == "program"
     assert kernel.max_dynamic_shared_size_bytes == program.shared > 48 * 1024
     assert len(kernel.calls) == 2
     grid, block, (first, whole, part), shared = kernel.calls[0]
@@ -196,9 +193,12 @@ def test_cupy_says_what_a_gpu_can_do(cupy: dict[str, Any]) -> None:
     assert Cupy(1).device.clusters == (1,)
 
 
-@pytest.mark.parametrize("array", [np.zeros((2, 3)), np.zeros((2, 3), "float32").T, np.zeros((4, 3), "float32")[::2]])
-def test_a_kernel_takes_float32_in_c_order_only(array: Any) -> None:
-    with pytest.raises(ValueError, match="a kernel takes float32 in C order"):
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros(3), np.zeros(3, "int64"), np.zeros((2, 3), "float32").T, np.zeros((4, 3), "float32")[::2]],
+)
+def test_a_kernel_takes_32_bits_in_c_order_only(array: Any) -> None:
+    with pytest.raises(ValueError, match="a kernel takes float32 or int32 in C order"):
         launch.packed((array,))
 
 
@@ -222,7 +222,7 @@ F32, F64 = CupyArray("float32"), CupyArray("float64")
 
 
 @pytest.mark.parametrize("wish", ["auto", "fused", "reference", None])
-def test_cuda_has_the_recurrences_in_float32_and_the_update_rules(
+def test_cuda_has_most_kernels_in_float32_and_the_update_rules_in_both(
     wish: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All else is plain array code on a GPU, whatever is asked for."""
@@ -235,7 +235,7 @@ def test_cuda_has_the_recurrences_in_float32_and_the_update_rules(
     assert kernels.choose(F32) == "reference"
     assert kernels.choose(F64) == "reference"
     for kernel in CASES:
-        if wish == "fused" and kernel in RECURRENCES:
+        if wish == "fused" and kernel in CUDA.keys() - {"updates"}:
             with pytest.raises(InputError, match=r"fused is not possible here: .* cupy of dtype float32, not float64"):
                 kernels.choose(F64, kernel=kernel)
         else:
@@ -275,7 +275,21 @@ def assert_in_registers(report: str, threads: int) -> None:
     assert used * threads <= 65536, report
 
 
-@pytest.mark.skipif(not (shutil.which("nvcc") or nvrtc.LIBRARY), reason="neither nvcc nor NVRTC is here")
+needs_a_compiler = pytest.mark.skipif(
+    not (shutil.which("nvcc") or nvrtc.LIBRARY), reason="neither nvcc nor NVRTC is here"
+)
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("source", ["readout", "scatter"])
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_90"])
+def test_compiling_what_works_by_blocks(source: str, architecture: str, tmp_path: Path) -> None:
+    for threads in (32, 512):
+        program = launch.by_blocks(source, threads, shared=4 * threads)
+        assert_in_registers(compiled(program, architecture, tmp_path), threads)
+
+
+@needs_a_compiler
 @pytest.mark.parametrize("name", CELLS)
 class TestCompiling:
     @pytest.mark.parametrize(("H", "B", "R"), SIZES)

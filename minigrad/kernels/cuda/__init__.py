@@ -1,9 +1,9 @@
-"""The CUDA twins: recurrences of CuPy arrays, a whole sequence in one launch.
+"""The CUDA twins: of CuPy arrays, a recurrence's whole sequence in one launch, and what is around it.
 
 geometry.py    how a recurrence is laid out on a GPU: plain arithmetic
 launch.py      programs, and CuPy, which compiles and launches them
 sequences.py   what the recurrences share around a launch: plain array code
-srn.py, ...    a recurrence a file
+srn.py, ...    a recurrence a file, readout.py, scatter.py, updates.py
 sources/       the kernels, in CUDA C++
 
 How they work and what limits them: docs/kernels.md, "On a GPU". A function takes arrays as its reference does, or the

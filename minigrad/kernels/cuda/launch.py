@@ -25,6 +25,8 @@ ACTIVATIONS = ("tanh", "sigmoid", "relu", "linear")
 """In the order of their numbers in `formulas.cuh`."""
 STEP_THREADS = 256
 """Threads of a block where a launch is one step."""
+PACKED = (np.dtype(np.float32), np.dtype(np.int32))
+"""Number types of arrays that kernels take."""
 ALWAYS_THERE = 48 * 1024
 """Bytes of shared memory that a kernel has without asking."""
 
@@ -71,6 +73,11 @@ def single_step(cell: Cell, activation: str) -> Program:
     return Program(cell.source, _constants(cell, constants, activation), STEP_THREADS)
 
 
+def by_blocks(source: str, threads: int, shared: int) -> Program:
+    """A kernel whose blocks have nothing to do with each other, compiled for a number of threads alone."""
+    return Program(source, (("CLUSTER", 1), ("THREADS", threads)), threads, shared=shared)
+
+
 def _constants(cell: Cell, constants: dict[str, int], activation: str) -> tuple[tuple[str, int], ...]:
     backward = {"BACKWARD": 1} if cell.direction == "backward" else {}
     return tuple({**constants, **backward, "ACTIVATION": ACTIVATIONS.index(activation)}.items())
@@ -110,7 +117,7 @@ class Machine(Protocol):
         """Makes the device of an array the one on which new arrays lie and programs run."""
 
     def launch(self, program: Program, grid: tuple[int, int, int], arguments: Sequence[Array | int | float]) -> None:
-        """Run a program: arrays of float32 in C order, 32-bit integers and floats, in the order of the kernel."""
+        """Run a program: arrays of 32-bit numbers in C order and 32-bit numbers, in the order of the kernel."""
 
 
 @dataclass(frozen=True)
@@ -139,16 +146,16 @@ def packed(arguments: Sequence[Array | int | float]) -> tuple[Any, ...]:
     """Arguments as a kernel takes them: 32-bit numbers, and arrays as they are.
 
     Raises:
-        ValueError: if an array is not float32 in C order.
+        ValueError: if an array is not float32 or int32 in C order.
     """
     found: list[Any] = []
     for argument in arguments:
         if isinstance(argument, int | float):
             found.append(np.int32(argument) if isinstance(argument, int) else np.float32(argument))
-        elif argument.dtype == np.float32 and argument.flags.c_contiguous:
+        elif argument.dtype in PACKED and argument.flags.c_contiguous:
             found.append(argument)
         else:
-            raise ValueError(f"a kernel takes float32 in C order, not {argument.dtype} {argument.shape}")
+            raise ValueError(f"a kernel takes float32 or int32 in C order, not {argument.dtype} {argument.shape}")
     return tuple(found)
 
 
@@ -167,7 +174,7 @@ def _kernel(program: Program, number: int) -> Any:
     import cupy
 
     options = ("--std=c++17", *program.defines)
-    kernel = cupy.RawModule(code=text(program.source), options=options, backend="nvrtc").get_function("recurrence")
+    kernel = cupy.RawModule(code=text(program.source), options=options, backend="nvrtc").get_function("program")
     if program.shared > ALWAYS_THERE:
         kernel.max_dynamic_shared_size_bytes = program.shared
     return kernel

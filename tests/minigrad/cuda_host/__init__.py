@@ -64,7 +64,7 @@ class Host:
         guarded: list[tuple[Any, Any]] = []
         for argument in packed(arguments):
             if isinstance(argument, np.ndarray):
-                guarded.append((argument, np.concatenate((AROUND, argument.ravel(), AROUND))))
+                guarded.append((argument, np.concatenate((AROUND, argument.ravel().view("float32"), AROUND))))
                 held.append(ctypes.c_void_p(guarded[-1][1].ctypes.data + AROUND.nbytes))
             elif isinstance(argument, np.int32):
                 held.append(ctypes.c_int32(int(argument)))
@@ -79,7 +79,7 @@ class Host:
             for margin in (copy[: AROUND.size], copy[-AROUND.size :]):
                 if (margin.view("uint32") != AROUND.view("uint32")).any():
                     raise RuntimeError(f"{program.source}: a write outside of array {number}, {array.shape}")
-            array[...] = copy[AROUND.size : -AROUND.size].reshape(array.shape)
+            array[...] = copy[AROUND.size : -AROUND.size].view(array.dtype).reshape(array.shape)
 
 
 def take_the_place_of_cupy(patch: pytest.MonkeyPatch, host: Host) -> None:
@@ -121,9 +121,9 @@ def launched(
 
 
 def compiled(text: str, defines: Sequence[str] = ()) -> ctypes.CDLL:
-    """A library of a kernel `recurrence`, whose `run` takes the addresses of the kernel's arguments."""
+    """A library of a kernel `program`, whose `run` takes the addresses of the kernel's arguments."""
     _fibers()  # whose names the library needs
-    entry = 'extern "C" void run(void** arguments) { call(recurrence, arguments); }\n'
+    entry = 'extern "C" void run(void** arguments) { call(program, arguments); }\n'
     return ctypes.CDLL(str(_built(text + entry, *defines)))
 
 

@@ -5,6 +5,7 @@
 #define fmaf __builtin_fmaf
 #define fabsf __builtin_fabsf
 #define expf __builtin_expf
+#define logf __builtin_logf
 #define tanhf __builtin_tanhf
 #define __device__
 #define __forceinline__ inline
@@ -33,6 +34,11 @@ void host_store_to(int rank, float* place, float value);
 
 INLINE float* shared_memory() { return host_shared; }
 INLINE void block_barrier() { host_block_barrier(); }
+INLINE void vote(unsigned* words, bool yes) {  // one fiber after the other
+    unsigned bit = 1u << host_thread.x % 32, &word = words[host_thread.x / 32];
+    word = yes ? word | bit : word & ~bit;
+}
+INLINE int ones(unsigned word) { return __builtin_popcount(word); }
 INLINE int cluster_rank() { return host_rank; }
 INLINE void cluster_arrive() { host_cluster_arrive(); }
 INLINE void cluster_wait() { host_cluster_wait(); }

@@ -23,6 +23,15 @@ INLINE float* shared_memory() {
 // All threads of this block have come here, and what they wrote to shared memory is seen.
 INLINE void block_barrier() { __syncthreads(); }
 
+// Bit by bit what the threads of this block say, 32 to a word; read it behind a barrier.
+INLINE void vote(unsigned* words, bool yes) {
+    unsigned all = __ballot_sync(0xffffffffu, yes);
+    if (threadIdx.x % 32 == 0) words[threadIdx.x / 32] = all;
+}
+
+// How many bits are set.
+INLINE int ones(unsigned word) { return __popc(word); }
+
 #if CLUSTER > 1
 
 // Which block of its cluster this is.
