@@ -60,8 +60,15 @@ class _Member:
         return Training(self.ready, self.wish.display, self.stack)
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether it computes on the host."""
+        return self.ready.parts.settings.device == "cpu"
+
+    @property
     def kind(self) -> str:
-        """What runs that can be stepped as one have in common."""
+        """What runs that can be stepped together have in common; on a CPU, where each takes its own step, nothing."""
+        if self.on_cpu:
+            return "cpu"
         parts = self.ready.parts
         settings = record.plain(replace(parts.settings, seed=0))
         what = [self.at.counters.iteration, parts.method.name, _choices(record.plain(parts.config)), settings]
@@ -103,7 +110,7 @@ def _opened(wish: Wish, stack: ExitStack) -> _Member | None:
 
 
 class _Group:
-    """Runs of one kind."""
+    """Runs that are stepped together."""
 
     def __init__(self, members: list[_Member], interrupts: Interrupts) -> None:
         self.members, self.interrupts = members, interrupts
@@ -112,9 +119,8 @@ class _Group:
         """Until each has ended."""
         for member in self.members:
             member.training.started(member.at)
-        on_cpu = self.members[0].ready.parts.settings.device == "cpu"
         with ThreadPoolExecutor(len(self.members)) as pool:
-            together = _InThreads(pool) if on_cpu else _AsOne()
+            together = _InThreads(pool) if self.members[0].on_cpu else _AsOne()
             while self.remaining():
                 steps = _alone if len(self.members) == 1 else together
                 for member, error in steps(self.members, self.interrupts.requested):

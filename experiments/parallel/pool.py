@@ -361,12 +361,17 @@ def _next(course: _Course[K], store: Store) -> _Open[K] | None:
 
 
 def _assigned(course: _Course[K], store: Store, worker: int, together: int) -> list[dict[str, Any]]:
-    """Requests for a worker: the next jobs, up to so many."""
+    """Requests for a worker: the next jobs, up to so many; one whose process died has the next one to itself."""
     requests: list[dict[str, Any]] = []
     while len(requests) < together and (at := _next(course, store)) is not None:
+        if requests and at.tries:
+            course.ready.appendleft(at)
+            break
         seat = worker, len(requests)
         course.busy[seat], course.said[seat] = at, at.job.label
         requests.append(_request(store, at))
+        if at.tries:
+            break
     return requests
 
 

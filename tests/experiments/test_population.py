@@ -83,6 +83,18 @@ def same(one: Path, other: Path) -> None:
     assert newest[0].read_bytes() == newest[1].read_bytes()
 
 
+def test_on_a_cpu_runs_of_every_kind_go_side_by_side(tmp_path: Path) -> None:
+    """The one with fewest iterations ends first, though it is of another kind than the first one."""
+    ends: dict[int, Any] = {}
+    population.train(
+        [
+            wish(partial(loop.new, one, "tptt", its_config), ends, number)
+            for number, (one, its_config) in enumerate(wanted(tmp_path))
+        ]
+    )
+    assert [ends[number].iterations for number in ends] == [20, 30, 30, 30]
+
+
 def test_they_pause_and_go_on(tmp_path: Path) -> None:
     paused = together(wanted(tmp_path), until=15)
     assert all(isinstance(end, Result) and (end.iterations, end.status) == (15, "interrupted") for end in paused)

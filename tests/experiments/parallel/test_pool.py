@@ -268,6 +268,19 @@ def test_a_job_whose_workers_are_killed_twice_is_given_up_and_the_others_go_on(t
     assert "-9" in failures[1]
 
 
+def test_a_job_that_kills_its_process_takes_those_beside_it_along_once(tmp_path: Path) -> None:
+    """Three jobs share a process; the second time the one that killed it has a process to itself."""
+    strike = Striker(1, signal.SIGKILL, times=2)
+    endless = small.long(tmp_path, max_iterations=1_000_000, patience=1_000_000)
+    others = {seed: small.long(tmp_path, seed=seed, max_iterations=600, patience=1_000_000) for seed in (2, 3)}
+    chains = {1: job.single(endless)} | {seed: job.single(other) for seed, other in others.items()}
+    watcher = small.Watcher(lambda running: strike(tmp_path, running))
+    outcomes, failures = pool.run(chains, Store(tmp_path), 1, watcher, together=3)
+    assert len(strike.struck) == 2
+    assert failures.keys() == {1}
+    assert {seed: done.iterations for seed, done in outcomes.items()} == {2: 600, 3: 600}
+
+
 def test_two_pools_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
     with Lock(tmp_path), pytest.raises(RunError, match="in use by process") as refusal:
         run(tmp_path, {1: job.single(small.job(tmp_path))})
