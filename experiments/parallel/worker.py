@@ -40,6 +40,9 @@ EVERY = 1.0
 AGAIN = 0.1
 """Seconds between two signals to stop."""
 
+SAYING = threading.Lock()
+"""Held while a line is written: runs side by side are threads."""
+
 
 class Reporting:
     """A display that writes lines of JSON about a job."""
@@ -72,7 +75,8 @@ def tell(**values: Any) -> None:
     from experiments import record
 
     try:
-        print(record.dump(values), flush=True)
+        with SAYING:
+            print(record.dump(values), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -72,6 +72,16 @@ def test_a_refusal_is_an_answer_and_the_next_request_is_heard(tmp_path: Path) ->
     assert "result" in last
 
 
+def test_what_threads_say_at_once_stays_in_lines() -> None:
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor as Pool; from experiments.parallel.worker import tell\n"
+        "import sys; sys.setswitchinterval(1e-6)\n"
+        "with Pool(4) as pool: list(pool.map(lambda n: tell(job=n, at='x' * n), range(2000)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert sorted(line["job"] for line in said(done.stdout.splitlines())) == list(range(2000))
+
+
 def test_jobs_side_by_side_answer_each_for_itself(tmp_path: Path) -> None:
     jobs = job(tmp_path, max_iterations=300), {"run": tmp_path / "none", "until": None}, job(tmp_path, seed=2)
     with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
