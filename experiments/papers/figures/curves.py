@@ -151,17 +151,21 @@ def accuracy(view: View) -> Figure:
     rows = view.entry.row_names()
     for entrants, axes in zip(groups, grid[0], strict=True):
         for row, entrant in (pair for pair in view.pairs if pair[1] in entrants):
-            dashes = DASHES[view.entrants.index(entrant) % len(DASHES)] if together else "-"
-            colour = COLOURS[rows.index(row) % len(COLOURS)]
             label = row_label(view.entry, row)
-            name = label if not together or entrant == view.entrants[0] else f"{label}, {entrant}"
-            _accuracy_curves(axes, view.seeds(row, entrant), name, color=colour, linestyle=dashes)
+            if len(view.rows) == 1:
+                name, style = entrant, view.colour(entrant)
+            else:
+                name = f"{label}, {entrant}" if len(entrants) > 1 else label
+                dashes = DASHES[view.entrants.index(entrant) % len(DASHES)] if together else "-"
+                style = {"color": COLOURS[rows.index(row) % len(COLOURS)], "linestyle": dashes}
+            _accuracy_curves(axes, view.seeds(row, entrant), name, **style)
             published = found[row, entrant].published
             if published is not None and view.preset.comparable:
-                axes.plot(1.02, published, transform=axes.get_yaxis_transform(), clip_on=False, **parts.hollow(colour))
+                mark = parts.hollow(style["color"])
+                axes.plot(1.02, published, transform=axes.get_yaxis_transform(), clip_on=False, **mark)
         drawing.dress(axes)
-        if not together:
-            axes.set_title(entrants[0], **TITLE)
+        title = entrants[0] if not together else row_label(view.entry, view.rows[0]) if len(view.rows) == 1 else ""
+        axes.set_title(title, **TITLE)
     _constant_line(grid[0], found)
     grid[0][0].set_ylabel("accuracy (%)", color=INK)
     parts.iterations(grid[0])
