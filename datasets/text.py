@@ -11,23 +11,14 @@ R mod T tokens of every stream and begins anew, from a state of zeros, after eac
 `blocks`: the text is cut into floor((N-1)/T) blocks of T tokens, and a batch holds the next B of them side by side: the
 batch axis is time. They are never shuffled; the last batch of an epoch may hold fewer.
 
-Windows of `streams` may vary in length (`windows` variable), so that gradients are not cut at the same tokens in every
-epoch. The lengths follow from the seed and the number of the epoch alone:
-
-    base = T with probability 0.95, else T/2;   length = max(5, int(N(base, 5))), at most T + 40
-
-The last window ends where the streams do, and where fewer than 5 tokens of them would be left to a window of their own,
-the one before it takes them too: nothing is dropped, and no window is shorter than 5. (The released code drops a last
-token that is left alone, and makes a window of 2, 3 or 4.)
+Windows of `streams` may vary in length (`windows` variable), see `datasets.windows`; they drop nothing.
 
 Only training knows blocks and variable windows. Validation and testing go through the split in `STREAMS` streams,
 whatever the layout, and drop nothing of them: the last batch may be shorter than T, so that the score does not depend
 on T.
 
 Source: Wiseman et al. 2017, released code (`blocks`; 32 streams in evaluation; `streams` for their BPTT); Kag &
-Saligrama 2021, released code (`ptb-300`, streams whose last window may be shorter, variable windows, of which the bound
-T + 40 is that for words); Merity et al. 2018, Regularizing and optimizing LSTM language models, section 4.1 (variable
-windows).
+Saligrama 2021, released code (`ptb-300`, streams whose last window may be shorter).
 """
 
 from __future__ import annotations
@@ -41,29 +32,19 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from datasets import corpus
-from datasets.common import Ids, check_batch, frozen
+from datasets import corpus, windows
+from datasets.common import Ids, check_batch
 from datasets.corpus import SPLITS, Corpus
 from datasets.folders import data_folder
 from datasets.task import Batch, Split, Task
 from minigrad.backend import to_numpy
 from minigrad.errors import InputError
-from minigrad.rng import stream
 
 Layout = Literal["streams", "blocks"]
 Windows = Literal["fixed", "variable"]
 
 STREAMS = 32
 """Parts of a text that are scored side by side."""
-
-SHORTEST = 5
-"""Tokens that a variable window holds at least."""
-
-SPREAD = 5.0
-"""Standard deviation of its length."""
-
-BEYOND = 40
-"""Tokens by which its length may be drawn above T: eight standard deviations, more a bound on memory than a rule."""
 
 TEXT8 = "text8/text8"
 """Where text8 lies in the folder of data."""
@@ -109,8 +90,8 @@ class Text(ABC):
             raise InputError(f"windows must be {' or '.join(get_args(Windows))}, got {self.windows!r}")
         if self.windows == "variable" and self.layout != "streams":
             raise InputError(f"windows are variable in layout streams alone: leave one out, it is {self.layout}")
-        if self.windows == "variable" and self.length < SHORTEST:
-            raise InputError(f"variable windows need a length of at least {SHORTEST}, got {self.length}")
+        if self.windows == "variable" and self.length < windows.SHORTEST:
+            raise InputError(f"variable windows need a length of at least {windows.SHORTEST}, got {self.length}")
 
     @abstractmethod
     def read(self) -> Corpus:
@@ -144,7 +125,7 @@ class Text(ABC):
     @property
     def shortest(self) -> int:
         """Tokens that a window or block of training holds at least."""
-        return self.length if self.windows == "fixed" else SHORTEST
+        return self.length if self.windows == "fixed" else windows.SHORTEST
 
     def size_of(self, split: Split) -> int:
         """Windows or blocks of T tokens; of validation and testing, those of all streams, the last ones shorter maybe.
@@ -168,7 +149,7 @@ class Text(ABC):
         if self.layout == "blocks":
             return -(-self.size_of(split) // size)
         rows = self._rows(split, size)
-        return rows // self.length if self.windows == "fixed" else len(_ends(seed, epoch, self.length, rows))
+        return rows // self.length if self.windows == "fixed" else len(windows.ends(seed, epoch, self.length, rows))
 
     def batches_of(self, seed: int, passes: int, size: int) -> int:
         """See `datasets.task.Finite.batches_of`.
@@ -179,7 +160,7 @@ class Text(ABC):
         if (each := self.batches_of_each(size)) is not None:
             return passes * each
         check_batch("train", 0, size)
-        return int(_firsts(seed, passes, self.length, self._rows("train", size))[-1])
+        return int(windows.firsts(seed, passes, self.length, self._rows("train", size))[-1])
 
     def batches_of_each(self, size: int) -> int | None:
         """See `datasets.task.Windowed.batches_of_each`.
@@ -214,8 +195,8 @@ class Text(ABC):
         if self.windows == "fixed":
             return batches * size * self.length
         rows = self._rows("train", size)
-        ends, number = _located(seed, batches, self.length, rows)
-        passes = _passes(seed, batches, self.length, rows)
+        ends, number = windows.located(seed, batches, self.length, rows)
+        passes = windows.passes(seed, batches, self.length, rows)
         return size * (passes * rows + (int(ends[number - 1]) if number else 0))
 
     def batch(self, seed: int, split: Split, index: int, size: int, dtype: str = "float32") -> Batch:
@@ -232,7 +213,7 @@ class Text(ABC):
             return self._blocks(index, size)
         rows = self._rows(split, size)
         if split == "train" and self.windows == "variable":
-            ends, number = _located(seed, index, self.length, rows)
+            ends, number = windows.located(seed, index, self.length, rows)
             window, count = slice(int(ends[number - 1]) if number else 0, int(ends[number])), len(ends)
         else:
             count = self.batches(split, size)
@@ -452,56 +433,6 @@ def _lying(folder: Path, *names: str) -> dict[str, Path | None]:
 def _side_by_side(parts: corpus.Ids) -> Ids:
     """Parts of a text [B, T] as an array of its own [T, B]."""
     return np.array(parts.T, np.int64, order="C")
-
-
-# --- variable windows ---
-
-_DRAWN = 1024
-"""Lengths that are drawn at once."""
-
-
-@lru_cache(maxsize=4)
-def _ends(seed: int, epoch: int, T: int, rows: int) -> Ids:
-    """Where the windows of an epoch end in streams of so many rows, [windows], the last one at `rows`."""
-    rng = stream(seed, "task", "text", "windows", T, epoch)
-    drawn: list[Ids] = []
-    covered = 0
-    while covered < rows:
-        base = np.where(rng.random(_DRAWN) < 0.95, T, T / 2)
-        drawn.append(np.clip(rng.normal(base, SPREAD).astype(np.int64), SHORTEST, T + BEYOND))
-        covered += int(drawn[-1].sum())
-    ends = np.cumsum(np.concatenate(drawn))
-    return frozen(np.append(ends[ends <= rows - SHORTEST], rows))
-
-
-@lru_cache(maxsize=32)
-def _firsts(seed: int, epochs: int, T: int, rows: int) -> Ids:
-    """Number of the first batch of each epoch, and of the one after the last, [epochs + 1]."""
-    counts = [len(_ends(seed, epoch, T, rows)) for epoch in range(epochs)]
-    return frozen(np.cumsum([0, *counts]))
-
-
-def _located(seed: int, index: int, T: int, rows: int) -> tuple[Ids, int]:
-    """The ends of the windows of the epoch that batch `index` falls into, and its number there.
-
-    The tables of epochs double until one reaches far enough: each is a pure function, and all of them together are
-    little more work than the last.
-    """
-    epoch = _passes(seed, index, T, rows)
-    return _ends(seed, epoch, T, rows), index - int(_firsts_beyond(seed, index, T, rows)[epoch])
-
-
-def _passes(seed: int, index: int, T: int, rows: int) -> int:
-    """Epochs that end before batch `index`: the number of its own."""
-    return int(np.searchsorted(_firsts_beyond(seed, index, T, rows), index, side="right")) - 1
-
-
-def _firsts_beyond(seed: int, index: int, T: int, rows: int) -> Ids:
-    """A table of first batches that reaches beyond batch `index`."""
-    epochs = 1
-    while (firsts := _firsts(seed, epochs, T, rows))[-1] <= index:
-        epochs *= 2
-    return firsts
 
 
 @lru_cache(maxsize=4)

@@ -20,10 +20,10 @@ import numpy as np
 from algorithms.population import Draws, joined, parted
 from experiments import build, checks, record
 from experiments.interrupts import Interrupts
-from experiments.loop import Ready, Training
 from experiments.progress import Display
 from experiments.result import Result
 from experiments.standing import Standing
+from experiments.training import Ready, Training
 from minigrad.backend import Array, get_xp, to_numpy
 from minigrad.errors import InputError
 from minigrad.population import Population

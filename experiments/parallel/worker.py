@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 from experiments import process
 
 if TYPE_CHECKING:
-    from experiments.loop import Ready
     from experiments.population import Wish
     from experiments.progress import Display
     from experiments.result import Result
+    from experiments.training import Ready
 
 EVERY = 1.0
 """Seconds between two lines about how a run goes, at least."""
