@@ -80,7 +80,8 @@ def _name(xp: ModuleType) -> str:
 
 def device_of(array: Array) -> str:
     """`cpu`, `cuda:0`, ... or the library's own name for the place where an array lives."""
-    return f"cuda:{array.device.id}" if _name(get_xp(array)) == "cupy" else str(array.device)
+    ours = _name(get_xp(array)) == "cupy" and hasattr(array.device, "id")  # a population's place has none
+    return f"cuda:{array.device.id}" if ours else str(array.device)
 
 
 def to_device(array: Array, device: str) -> Array:

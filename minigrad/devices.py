@@ -71,9 +71,11 @@ class Cuda:
         """
         cupy = _cupy()
         try:
-            cupy.cuda.Device(number).use()
-            ones = cupy.ones((2, 2), "float32")
-            float((ones @ ones + ones).sum())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                cupy.cuda.Device(number).use()
+                ones = cupy.ones((2, 2), "float32")
+                float((ones @ ones + ones).sum())
         except Exception as error:  # whatever CuPy meets while it loads a library, compiles or computes
             raise Unusable(_line(error)) from None
 

@@ -13,6 +13,9 @@ from minigrad.backend import Array, get_xp
 from minigrad.population.arrays import Place, Population, beside, is_population, leading
 from minigrad.population.numbers import Numbers
 
+KEPT = 64
+"""Arrays of numbers that a library remembers."""
+
 Axes = int | tuple[int, ...] | None
 
 
@@ -22,6 +25,7 @@ class Library:
     def __init__(self, inner: ModuleType) -> None:
         self.inner = inner
         self.__name__ = f"population of {inner.__name__}"
+        self.made: dict[tuple[bytes, str, str], Array] = {}
 
     def __getattr__(self, name: str) -> Any:
         """Number types, and functions of one array, element by element."""
@@ -76,6 +80,10 @@ class Library:
         """Zeros for every run."""
         return Population(self.inner.zeros((device.runs, *_tuple(shape)), dtype=dtype, device=device.inner))
 
+    def ones(self, shape: int | tuple[int, ...], *, dtype: Any, device: Place) -> Population:
+        """Ones for every run."""
+        return Population(self.inner.ones((device.runs, *_tuple(shape)), dtype=dtype, device=device.inner))
+
     def full(self, shape: int | tuple[int, ...], value: Any, *, dtype: Any, device: Place) -> Population:
         """One number everywhere."""
         return Population(self.inner.full((device.runs, *_tuple(shape)), value, dtype=dtype, device=device.inner))
@@ -94,8 +102,14 @@ class Library:
         return Population(self.inner.asarray(many, copy=True))
 
     def numbers(self, values: Sequence[float], dtype: Any, device: Place) -> Population:
-        """A number of each run."""
-        return Population(self.inner.asarray(np.asarray(values), dtype=dtype, device=device.inner))
+        """A number of each run; those asked for before, such as rates in every step, are there already."""
+        there = np.asarray(values)
+        key = there.tobytes(), str(dtype), str(device.inner)
+        if key not in self.made:
+            if len(self.made) >= KEPT:
+                self.made.clear()
+            self.made[key] = self.inner.asarray(there, dtype=dtype, device=device.inner)
+        return Population(self.made[key])
 
     def arange(self, *bounds: int, dtype: Any = None, device: Place) -> Population:
         """The same integers for every run."""

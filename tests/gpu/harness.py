@@ -26,11 +26,21 @@ from experiments.population import Wish
 from experiments.progress import Quiet
 from experiments.result import Result
 from experiments.settings import Settings
-from minigrad import backend
+from minigrad import backend, devices
+from minigrad.errors import InputError
 from minigrad.rng import stream
 
 CUDA = "cuda"
 """The device of all tests here, whatever stands behind it."""
+
+
+def require_gpu() -> None:
+    """Leave a module of tests out where CuPy or a GPU is missing; where one is there and does not compute, fail."""
+    try:
+        devices.check(CUDA)
+    except InputError as error:
+        pytest.skip(str(error), allow_module_level=True)
+    devices.use(CUDA)
 
 
 @dataclass
@@ -208,14 +218,20 @@ CASES = [
         Case("btprop-batch", {"u_start": 1, "constraint": c}, {**TEXT, "batch_size": 30}, steps=9)
         for c in ("pm", "admm", "alm")
     ),
-    *(Case("fptt", {"form": f, "parts": 3}) for f in ("running", "algorithm2", "equation6", "debias")),
+    *(Case("fptt", {"form": f, "parts": 3}, single=5e-4) for f in ("running", "algorithm2", "equation6", "debias")),
     *(Case("fptt", {"parts": 2, "clip": 0.05}, {"cell": cell, **TEXT}, single=5e-4) for cell in CELLS),
     *(
         Case("fptt", {"parts": 4, "divergence": d, "inner_steps": 2}, {**DIGITS, "batch_size": 500})
         for d in ("class-mean", "code", "per-example")
     ),
     Case("fptt", {"parts": 2, "part_weight": "slip", "optimizer": "nt-asgd"}, {"task": "adding"}, single=1e-3),
-    Case("fptt", {"parts": 2}, {**NOISE, **TEXT, "readout": "tied", "layers": 1, "dropout_between": 0.0}, masks=12),
+    Case(
+        "fptt",
+        {"parts": 2},
+        {**NOISE, **TEXT, "readout": "tied", "layers": 1, "dropout_between": 0.0},
+        masks=12,
+        single=5e-4,
+    ),
 ]
 
 
@@ -454,3 +470,32 @@ def a_population_agrees(case: Case, folder: Path, tolerance: float) -> None:
         assert isinstance(ends[number], Result), ends[number]
         assert (ends[number].status, ends[number].iterations) == (alone.status, alone.iterations)
         logs_agree(ends[number].run, alone.run, tolerance)
+
+
+def a_step_of_a_population_moves_its_batches_alone(folder: Path, counter: Counter) -> None:
+    """Those of each seed; the rates of the runs are there after the first step."""
+    config = algorithms.method("tptt").defaults
+    runs = [(seed, config | {"alpha_f": rate, "momentum": 0.9}) for seed, rate in ((1, 0.1), (1, 0.2), (2, 0.3))]
+    rare = {"validate_every": 1000, "checkpoint_every": 1000, "log_every": 1000}
+    found = []
+    for iterations in (1, 4, 7):  # what is remembered beyond a population is there after the first
+        wishes = [
+            Wish(
+                open=partial(
+                    loop.new,
+                    Case("tptt", {}, rare).made(folder, seed=seed, max_iterations=1000, dtype="float32"),
+                    "tptt",
+                    its_config,
+                ),
+                until=iterations,
+                display=Quiet(),
+                done=lambda result: None,
+                refused=pytest.fail,
+            )
+            for seed, its_config in runs
+        ]
+        with counter() as traffic:
+            population.train(wishes)
+        found.append(traffic)
+    assert found[2].sends - found[1].sends == 3 * 2 * 2  # x and y of two seeds in three iterations
+    assert found[2].reads == found[1].reads

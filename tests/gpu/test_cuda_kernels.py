@@ -11,29 +11,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from minigrad import devices, kernels
+from minigrad import kernels
 from minigrad.backend import to_device, to_numpy
-from minigrad.errors import InputError
 from minigrad.kernels import readout
 from minigrad.kernels.cuda import antisymmetric, geometry, gru, launch, lstm, srn, target
 from minigrad.kernels.cuda.geometry import CELLS
 from minigrad.kernels.libraries import CUDA
 from minigrad.kernels.scatter import scatter_add
 from minigrad.population import split, stack
+from tests.gpu import harness
 from tests.minigrad.recurrences import EPSILON, RECURRENCES, Arrays, problem, run, wide
 from tests.minigrad.strategies import random_arrays
 
-
-def why_not() -> str:
-    """Why there is nothing to test here; empty if there is a GPU."""
-    try:
-        devices.use("cuda")
-    except InputError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is a GPU")
+harness.require_gpu()
 
 NAMES = [name for name in RECURRENCES if not name.startswith("local")]
 CELL_NAMES = ["srn tanh", "lstm", "gru", "antisymmetric", "target tanh"]

@@ -9,6 +9,7 @@ import pytest
 
 from minigrad import backend, ops
 from minigrad.kernels import shapes
+from minigrad.population import Population
 from minigrad.tape import Tape, Tensor
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
@@ -37,6 +38,11 @@ def test_they_mix_neither_with_the_host_nor_with_another_gpu() -> None:
         backend.get_xp(np.float64(2), hollow((2,)))
     with pytest.raises(TypeError, match="arrays on cuda:0 and on cuda:1 do not mix"):
         backend.get_xp(hollow((2,)), hollow((2,), number=1))
+
+
+def test_populations_do_not_mix_with_larger_ones() -> None:
+    with pytest.raises(TypeError, match=r"arrays on .*, 3 runs and on .*, 2 runs do not mix"):
+        backend.get_xp(Population(hollow((3, 4))), Population(hollow((2, 4))))
 
 
 def test_they_have_no_fused_twin() -> None:

@@ -8,15 +8,10 @@ from pathlib import Path
 import pytest
 
 import cli
-from minigrad import devices
-from minigrad.errors import InputError
 from tests.gpu import harness
 from tests.gpu.harness import CASES, RUNS, TOGETHER, Case
 
-try:
-    devices.use("cuda")
-except InputError as error:
-    pytest.skip(str(error), allow_module_level=True)
+harness.require_gpu()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -46,6 +41,10 @@ def test_resumed_to_the_same_bits(case: Case, tmp_path: Path) -> None:
 
 def test_a_line_of_the_log_takes_three_reads(tmp_path: Path) -> None:
     harness.a_line_of_the_log_takes_three_reads(tmp_path, harness.cupy_traffic())
+
+
+def test_a_step_of_a_population_moves_its_batches_alone(tmp_path: Path) -> None:
+    harness.a_step_of_a_population_moves_its_batches_alone(tmp_path, harness.cupy_traffic())
 
 
 def test_divergence_is_named(tmp_path: Path) -> None:

@@ -63,6 +63,10 @@ def test_a_line_of_the_log_takes_three_reads(tmp_path: Path) -> None:
     harness.a_line_of_the_log_takes_three_reads(tmp_path, harness.strict_traffic())
 
 
+def test_a_step_of_a_population_moves_its_batches_alone(tmp_path: Path) -> None:
+    harness.a_step_of_a_population_moves_its_batches_alone(tmp_path, harness.strict_traffic())
+
+
 def test_divergence_is_named(tmp_path: Path) -> None:
     harness.divergence_is_named(tmp_path)
 
