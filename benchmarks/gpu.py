@@ -208,13 +208,23 @@ def measure(row: Row, contestants: Mapping[str, Contestant], rounds: int = ROUND
     }
 
 
+def tried(row: Row, contestants: Mapping[str, Contestant]) -> dict[str, Any]:
+    """`measure`, or why it came to no end: minutes of the rows before are not lost."""
+    try:
+        return measure(row, contestants)
+    except Exception as error:  # whatever a library meets on a GPU
+        return {"name": row.name, "failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+
 def agreed(found: Mapping[str, Any]) -> bool:
     """Whether all peers compute what we do."""
-    return found["ratios"].keys() == found["differences"].keys()
+    return "failed" not in found and found["ratios"].keys() == found["differences"].keys()
 
 
 def line(found: Mapping[str, Any]) -> str:
     """A row for people."""
+    if "failed" in found:
+        return f"{found['name']:16} failed: {found['failed']}"
     parts = [f"{found['name']:16} {1000 * found['seconds']['ours']['median']:9.4f} ms"]
     for peer, gap in found["differences"].items():
         if peer not in found["ratios"]:
@@ -258,7 +268,7 @@ def about() -> dict[str, Any]:
 
 
 def run(rows: Sequence[str], out: Path | None) -> int:
-    """Measure rows, all where none is named; print and keep the figures. 1 if PyTorch computes something else."""
+    """Measure rows, all where none is named; print and keep the figures. 1 if one failed, or PyTorch differs."""
     from experiments import exits, files
     from experiments.record import dump
 
@@ -273,10 +283,10 @@ def run(rows: Sequence[str], out: Path | None) -> int:
     }
     found = []
     for name in rows or ROWS:
-        found.append(measure(ROWS[name], contestants))
+        found.append(tried(ROWS[name], contestants))
         print(line(found[-1]), flush=True)
-    if out:
-        files.write_atomic(out, (dump({**about(), "rows": found}) + "\n").encode())
+        if out:
+            files.write_atomic(out, (dump({**about(), "rows": found}) + "\n").encode())
     return exits.FINISHED if all(map(agreed, found)) else exits.FAILED
 
 

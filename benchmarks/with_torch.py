@@ -166,8 +166,8 @@ def _parts(inputs: Inputs) -> Job:
     return Job(call, answer)
 
 
-def _words(**options: bool) -> Callable[[Inputs], Job]:
-    """An iteration with options of PyTorch's Adagrad."""
+def _words(fused: bool = False) -> Callable[[Inputs], Job]:
+    """An iteration with PyTorch's Adagrad, fused or its default; on a GPU the latter, since older ones have no other."""
 
     def make(inputs: Inputs) -> Job:
         p, x, y = inputs["params"], _tensor(inputs["x"]), _tensor(inputs["y"])
@@ -175,6 +175,7 @@ def _words(**options: bool) -> Callable[[Inputs], Job]:
         # W in the layout of nn.Linear, [V, H].
         more = {"E": p["E"], "W_hy": p["W_hy"].T.copy(), "b_y": p["b_y"]}
         trained |= {name: _tensor(array).requires_grad_() for name, array in more.items()}
+        options = {"fused": True} if fused and torch.get_default_device().type == "cpu" else {}
         optimizer = torch.optim.Adagrad(trained.values(), lr=0.03, eps=1e-5, **options)
 
         def call() -> Any:

@@ -174,8 +174,8 @@ def test_unknown_rows_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown row 'lstm-785', did you mean lstm-784?" in refused(["lstm-785"], capsys)
 
 
-def test_figures_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = contestants()
+def measured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, made: dict[str, gpu.Contestant]) -> None:
+    """The command with these contestants."""
     monkeypatch.setattr(gpu, "check", lambda: None)
     monkeypatch.setattr(gpu, "about", lambda: {"device": "none"})
     monkeypatch.setattr(gpu, "ROWS", ROWS)
@@ -183,6 +183,10 @@ def test_figures_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsy
         monkeypatch.setattr(gpu, name, lambda device, who=who: made[who].job)
     monkeypatch.setattr(gpu, "by_cupy", clock(0.001))
     monkeypatch.setattr(gpu, "by_torch", clock(0.004))
+
+
+def test_figures_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured_on_a_cpu(monkeypatch, contestants())
     file = tmp_path / "figures.json"
     assert gpu.main(["lstm-100", "--out", str(file)]) == exits.FINISHED
     kept = json.loads(file.read_text())
@@ -190,3 +194,24 @@ def test_figures_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsy
     assert [row["name"] for row in kept["rows"]] == ["lstm-100"]
     assert np.isclose(kept["rows"][0]["ratios"]["torch"], 4)
     assert capsys.readouterr().out.startswith("lstm-100 ")
+
+
+def test_a_row_that_fails_costs_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = gpu.theirs("cpu")
+
+    def broken(work: str, inputs: Inputs) -> Job:
+        if work == "gru":
+            raise RuntimeError("no\nmemory")
+        return right(work, inputs)
+
+    measured_on_a_cpu(monkeypatch, contestants(broken))
+    file = tmp_path / "figures.json"
+    assert gpu.main(["lstm-100", "gru-100", "srn-100", "--out", str(file)]) == exits.FAILED
+    assert [row.get("failed") for row in json.loads(file.read_text())["rows"]] == [
+        None,
+        "RuntimeError: no memory",
+        None,
+    ]
+    assert "gru-100          failed: RuntimeError: no memory\n" in capsys.readouterr().out
