@@ -167,7 +167,7 @@ def _parts(inputs: Inputs) -> Job:
 
 
 def _words(fused: bool = False) -> Callable[[Inputs], Job]:
-    """An iteration with PyTorch's Adagrad, fused or its default; on a GPU the latter, since older ones have no other."""
+    """An iteration with PyTorch's Adagrad, fused or its default; on a GPU the latter: older ones have no other."""
 
     def make(inputs: Inputs) -> Job:
         p, x, y = inputs["params"], _tensor(inputs["x"]), _tensor(inputs["y"])
