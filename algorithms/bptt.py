@@ -127,7 +127,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     with Tape() as tape:
         w = tape.watch(p)
         h = model.unroll(w, x, h0)
-        E, estimate = _loss(config, model, state, w, h, batch)
+        E, parts, estimate = _loss(config, model, state, w, h, batch)
     dE_dW = tape.gradient(E, without(w, *config.frozen))
 
     total = dE_dW if state.total is None else {name: g + state.total[name] for name, g in dE_dW.items()}
@@ -138,9 +138,9 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     else:
         W, optimizer = p, state.optimizer
     info = Info(
-        loss=E.value,
+        loss=E.value if parts is None else parts.value[-1, ...],
         grads=dE_dW,
-        arrays={"h": h.value},
+        arrays={"h": h.value} if parts is None else {"h": h.value, "part_losses": parts.value},
         kernels=model.twins(called(config, model), p, x.shape[1]),
         kept_bytes=tape.stats().bytes_kept,
     )
@@ -151,10 +151,10 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
 
 def _loss(
     config: Config, model: Model, state: State, w: Params, h: Array, batch: Batch
-) -> tuple[Array, part_losses.Estimate]:
-    """E (0-d), the loss at the end or the sum over parts, and what is remembered of the answers to parts."""
+) -> tuple[Array, Array | None, part_losses.Estimate]:
+    """E (0-d), the loss at the end or the sum over parts; the losses of these; what is remembered of their answers."""
     if config.parts == 1:
-        return model.score(w, model.scored(h), batch.y), {}
+        return model.score(w, model.scored(h), batch.y), None, {}
     kept = state.estimate or part_losses.fresh(config, model, batch, h.value)
     losses, passes = [], state.schedule["passes"]
     for span in part_losses.spans(batch.x.shape[0], config.parts):
@@ -164,7 +164,8 @@ def _loss(
         l, z = part_losses.loss(config, model, w, h[span.last - 1, ...], batch, span, Q)
         kept = part_losses.told(config, model, kept, batch, span, passes, None if z is None else z.value)
         losses.append(l)
-    return ops.sum(ops.stack(losses)), kept
+    each = ops.stack(losses)
+    return ops.sum(each), each, kept
 
 
 def ended(config: Config, model: Model, state: State) -> State:

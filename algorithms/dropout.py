@@ -16,7 +16,7 @@ Legend: T steps, B sequences, H numbers that a layer puts out, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -74,6 +74,15 @@ class Masks:
     """[1 or T, B, H]; [B, H] where a sequence has one answer. So are the next two."""
     latent: Array | None = None
     logits: Array | None = None
+
+    def during(self, first: int, last: int) -> Masks:
+        """Those of steps first, ..., last - 1 for what states come from; the others are about answers."""
+
+        def of(mask: Array | None) -> Array | None:
+            return mask if mask is None or mask.shape[0] == 1 else mask[first:last, ...]
+
+        between = tuple(mask if mask.shape[0] == 1 else mask[first:last, ...] for mask in self.between)
+        return replace(self, inputs=of(self.inputs), between=between)
 
 
 def mask(rng: np.random.Generator, p: float, shape: tuple[int, ...], reference: Array) -> Array | None:

@@ -75,7 +75,8 @@ class Config(PartLosses):
     parts: int = 10
     """Parts of a sequence (the paper's K), >= 1; 1: one update a sequence."""
     alpha: float = 0.5
-    """Weight of the regulariser (>= 0); 0: none, which is online truncated BPTT. (debias has no weight: 0, or not.)"""
+    """Weight of the regulariser, 0 or at least 1e-30; 0: none, which is online truncated BPTT, and nothing for the next
+    three and `pass_end` to shape. (debias has no weight: 0, or not.)"""
     beta: float = 0.5
     """Weight of the newest parameters in the running estimate, in [0, 1] (running)."""
     penalty_factor: float = 1.0
@@ -109,8 +110,8 @@ class Config(PartLosses):
         shaped = (self.beta, self.penalty_factor, self.rho) != (0.5, 1.0, 0.0)
         if self.form != "running" and shaped:
             raise InputError(f"beta, penalty_factor and rho belong to form running: leave them out with {self.form}")
-        if self.alpha == 0 and (shaped or self.pass_end is not None):
-            raise InputError("alpha 0 is no regulariser: leave out beta, penalty_factor, rho and pass_end with it")
+        if 0 < self.alpha < 1e-30:
+            raise InputError(f"alpha must be 0 or at least 1e-30, got {self.alpha}")
 
     def for_window(self, T: int, parts: int) -> Config:
         """With the learning rate of a window of T steps in so many parts."""
@@ -169,26 +170,28 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     """
     cut = spans(batch.x.shape[0], config.parts)
     config = config.for_window(batch.x.shape[0], len(cut))
-    entered = h = initial_state(model, state.params, batch, carried(model, state, rng) if batch.continues else None)
+    before = carried(config, model, state, rng) if batch.continues else None
+    entered = h = initial_state(model, state.params, batch, before)
     at = replace(state, estimate=state.estimate or part_losses.fresh(config, model, batch, h))
-    taken: list[Taken] = []
+    met: list[Array] = []
+    moved_by: Params = {}
+    kept_bytes = 0
     for span in cut:
         if part_losses.trained_on(config, span):
             drawn = model.drawn(rng, at.params, span.last - span.first, batch.x.shape[1])
             at, update = updated(Part(config, drawn, batch, span), at, h)
-            taken.append(update)
-            h = update.ended
+            h, moved_by, kept_bytes = update.ended, update.moved_by, max(kept_bytes, update.kept_bytes)
+            met.append(update.loss)
 
     recompute = config.carry == "recomputed" and model.vocabulary is not None
     at = replace(at, carry=entered if recompute else h, window=batch.x if recompute else None)
-    xp = get_xp(h)
-    losses = xp.stack([update.loss for update in taken])
+    losses = get_xp(h).stack(met)
     info = Info(
-        loss=xp.mean(losses),
-        grads=taken[-1].moved_by,
+        loss=losses[-1, ...] if model.loss_at == "last" else get_xp(h).mean(losses),
+        grads=moved_by,
         arrays={"part_losses": losses},
         kernels=model.twins(called(config, model), at.params, batch.x.shape[1]),
-        kept_bytes=max(update.kept_bytes for update in taken),
+        kept_bytes=kept_bytes,
     )
     return (ended(config, model, at) if batch.last else at), info
 
@@ -217,15 +220,18 @@ def loss(config: Config, model: Model, W: Params, batch: Batch, h: Array) -> Arr
     return xp.mean(xp.stack(losses))
 
 
-def carried(model: Model, state: State, rng: np.random.Generator) -> Array | None:
+def carried(config: Config, model: Model, state: State, rng: np.random.Generator) -> Array | None:
     """The state in which the window before ended, under the parameters of today where it is to be recomputed.
 
-    That pass is one of the model as it is drawn for it, as in the released code.
+    That pass is one of the model as it is drawn for the whole window, as in the released code; its states are there a
+    part at a time.
     """
     if state.window is None or state.carry is None:
         return state.carry
-    model = model.drawn(rng, state.params, *state.window.shape[:2])
-    return last_state(model.unroll(state.params, state.window, state.carry))
+    drawn, h = model.drawn(rng, state.params, *state.window.shape[:2]), state.carry
+    for first, last, *_ in spans(state.window.shape[0], config.parts):
+        h = last_state(drawn.during(first, last).unroll(state.params, state.window[first:last, ...], h))
+    return h
 
 
 class Met(NamedTuple):
@@ -289,14 +295,12 @@ def updated(part: Part, at: State, h: Array) -> tuple[State, Taken]:
     part = replace(part, Q=part_losses.estimated(config, part.model, at.estimate, part.batch, part.span, passes))
     if kept and config.form == "debias":
         kept = kept | {"lambda": part.at(at.params | kept["W_bar"], h).gradient}
-    mets: list[Met] = []
-    for _ in range(config.inner_steps):
-        met = part.at(at.params, h)
-        g = regularised(config, kept, at.params, met.gradient) if kept else met.gradient
+    first = last = part.at(at.params, h)
+    for number in range(config.inner_steps):
+        last = part.at(at.params, h) if number else first
+        g = regularised(config, kept, at.params, last.gradient) if kept else last.gradient
         W, optimizer = rule.step(g, at.optimizer, at.params)
         at = replace(at, params=W, optimizer=optimizer)
-        mets.append(met)
-    first, last = mets[0], mets[-1]
     match config.form if kept else "none":
         case "running":
             kept = running(config, kept, at.params)

@@ -200,6 +200,10 @@ class Model:
         )
         return replace(self, masks=masks)
 
+    def during(self, first: int, last: int) -> Model:
+        """The drawn model for `unroll` over steps first, ..., last - 1 of those that it was drawn for."""
+        return self if self.masks is None else replace(self, masks=self.masks.during(first, last))
+
     # --- states ---
 
     def initial_state(self, p: Params, batch_size: int) -> Array:
