@@ -69,7 +69,7 @@ def verdict(table: Covered, told: Verdict) -> str:
     """What became of a claim, with how many seeds, and the numbers."""
     found = {(s.row, s.entrant): s for s in table.summaries}
     pairs = {
-        row_label(table.entry, row): (found[row, told.claim.more], found[row, told.claim.less])
+        row_label(table.entry, row): (found[row, told.claim.more], found[told.claim.less_row or row, told.claim.less])
         for row, status in told.rows.items()
         if status != "not computed"
     }

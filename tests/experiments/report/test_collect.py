@@ -255,6 +255,18 @@ def test_findings_are_sentences(runs: Path) -> None:
     assert "1 could not be read and is left out." in text
 
 
+def test_a_claim_may_compare_with_another_row(tmp_path: Path) -> None:
+    """BPTT of a sequence in one part stands beside FPTT of several."""
+    entry = entries.load("kag-figure-2")
+    preset = entry.presets["quick"]
+    wanted = [cell for cell in entries.cells(entry, preset) if cell.row in ("K=1", "K=10")]
+    fakes.fill(tmp_path, entry, preset, cells=wanted)
+    (table,) = collect([tmp_path]).tables
+    (told,) = [words.verdict(table, v) for v in table.verdicts if v.claim.less_row == "K=1"]
+    assert "K=10: FPTT " in told
+    assert ", BPTT " in told
+
+
 @pytest.mark.parametrize(
     ("status", "word", "tone"),
     [("holds", "holds", "good"), ("does not hold", "does not hold", "bad"), ("neither got there",) * 2 + ("even",)],
