@@ -31,6 +31,9 @@ LossAt = Literal["last", "every"]
 
 WHOLE = Masks()
 
+AT_ONCE = 1 << 24
+"""Numbers in the states that are there at once where nothing but the last one counts."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -283,8 +286,16 @@ class Model:
         return {name: " and ".join(sorted({twins[name] for twins in found})) for name in called}
 
     def output(self, p: Params, x: Array) -> Array:
-        """Logits or values at the scored steps, from h_0 = 0."""
-        return self.readout(p, self.scored(self.unroll(p, x, self.initial_state(p, x.shape[1]))))
+        """Logits or values at the scored steps, from h_0 = 0. If that is the last one, a stretch of states at a time."""
+        h = self.initial_state(p, x.shape[1])
+        if self.loss_at == "every":
+            return self.readout(p, self.unroll(p, x, h))
+        T, steps = x.shape[0], max(1, AT_ONCE // max(1, h.size))
+        for first in range(0, T, steps):
+            last = min(first + steps, T)
+            states = self.during(first, last).unroll(p, x[first:last, ...], h)
+            h = get_xp(h).asarray(states[-1, ...], copy=True)  # of a view all of them would be kept
+        return self.readout(p, h)
 
 
 def check_penalties(**weights: float) -> None:

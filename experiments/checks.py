@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 BATCH = 1_000
 """Sequences in a batch of a check."""
 
-FINITE_BATCH = 200
-"""The same where data are finite: such sequences are long, and the states of all their steps lie in memory at once."""
-
 OUTPUTS = 1 << 22
 """Numbers that a network puts out at once for a text: one for each word of the vocabulary at each step."""
 
@@ -97,7 +94,7 @@ def _outputs(parts: Parts, params: Params, batches: Iterable[Batch]) -> Iterator
 def _batches(parts: Parts, split: Split, first: int, size: int) -> Iterator[Batch]:
     """Batches of a split from number `first` on, `size` sequences in all."""
     endless = parts.task.size_of(split) is None
-    most = parts.task.streams or (BATCH if endless else FINITE_BATCH)
+    most = parts.task.streams or BATCH
     for number, start in enumerate(range(0, size, most), first):
         count = min(most, size - start)
         # The batches of a finite split lie side by side only where all have one size: the last one is cut.

@@ -6,6 +6,7 @@ Legend: T time, B batch, D input size, V vocabulary, H hidden units, O outputs.
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from algorithms import bptt
+from algorithms.dropout import NONE, Dropout
 from algorithms.model import Model
 from algorithms.readouts import Linear
 from datasets.task import Batch
@@ -110,6 +112,33 @@ def test_steps_and_sequences_agree(name: str) -> None:
         assert_allclose(states[t], h, rtol=1e-12, atol=1e-14)
     assert_allclose(model.output(p, x), model.readout(p, states if model.loss_at == "every" else states[-1]))
     assert_allclose(model.cell.advance(p, model.project(p, x)[0], model.initial_state(p, B)), states[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [None, "locked", "elements"])
+@pytest.mark.parametrize("at_once", [1, 7, 8, 1000])
+def test_only_the_last_state_takes_memory(kind: Any, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever number of steps is gone through at once, what is left out of each is the same."""
+    dropout = NONE if kind is None else Dropout(kind=kind, inputs=0.5, between=0.5, recurrent=0.5)
+    model = Model.make(cell="lstm", layers=2, input_size=D, hidden=H, output_size=O, loss="mse", dropout=dropout)
+    p, (x, _) = parameters(model), batch(model)
+    model = model.drawn(stream(1, "drawn"), p, T, B)
+    whole = model.readout(p, model.unroll(p, x, model.initial_state(p, B))[-1])
+    monkeypatch.setattr("algorithms.model.AT_ONCE", at_once)
+    assert_allclose(model.output(p, x), whole, rtol=1e-12)
+
+
+def test_a_long_sequence_takes_the_memory_of_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.make(cell="lstm", input_size=D, hidden=H, output_size=O, loss="mse")
+    p, x = parameters(model), np.zeros((1000, 20, D))
+    sizes = []
+    for at_once in (1 << 10, 1 << 24):
+        monkeypatch.setattr("algorithms.model.AT_ONCE", at_once)
+        model.output(p, x)
+        tracemalloc.start()
+        model.output(p, x)
+        sizes.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert 10 * sizes[0] < sizes[1]
 
 
 @every
