@@ -286,7 +286,7 @@ class Model:
         return {name: " and ".join(sorted({twins[name] for twins in found})) for name in called}
 
     def output(self, p: Params, x: Array) -> Array:
-        """Logits or values at the scored steps, from h_0 = 0. If that is the last one, a stretch of states at a time."""
+        """Logits or values at scored steps, from h_0 = 0; if that is the last one, a stretch of states at a time."""
         h = self.initial_state(p, x.shape[1])
         if self.loss_at == "every":
             return self.readout(p, self.unroll(p, x, h))
