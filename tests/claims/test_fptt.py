@@ -91,10 +91,15 @@ Step = Callable[[int, Array, dict[str, Params]], Array]
 """step(t, W_t, what the form remembers) -> W_{t+1}."""
 
 
-def path(losses: Losses, config: fptt.Config, step: Step, steps: int) -> list[tuple[Array, dict[str, Array]]]:
-    """(W_t, what the form remembers before part t) for t = 0..steps, by the method's own formulas."""
-    W, memory = losses.start, "lambda" if config.form == "running" else "last_grad"
-    kept = {"W_bar": {"W": W}, memory: {"W": np.zeros_like(W)}}
+def path(
+    losses: Losses, config: fptt.Config, step: Step, steps: int, begin: Array | None = None
+) -> list[tuple[Array, dict[str, Array]]]:
+    """(W_t, what the form remembers before part t) for t = 0..steps, by the method's own formulas.
+
+    `begin`: W, W_bar and what else is remembered, [3, size]; None: a fresh state.
+    """
+    W, W_bar, remembered = [losses.start, losses.start, 0 * losses.start] if begin is None else begin
+    kept = {"W_bar": {"W": W_bar}, fptt.MEMORY[config.form]: {"W": remembered}}
     seen = [(W, {kind: arrays["W"] for kind, arrays in kept.items()})]
     for t in range(steps):
         W = step(t, W, kept)
@@ -104,6 +109,37 @@ def path(losses: Losses, config: fptt.Config, step: Step, steps: int) -> list[tu
             kept = fptt.averaged(config, kept, {"W": W}, {"W": losses.gradient(t, W)})
         seen.append((W, {kind: arrays["W"] for kind, arrays in kept.items()}))
     return seen
+
+
+def affine(function: Callable[[Array], Array], size: int) -> tuple[Array, Array]:
+    """M and b of function(z) = M z + b."""
+    b = function(np.zeros(size))
+    return np.stack([function(e) - b for e in np.eye(size)], axis=1), b
+
+
+def radius(M: Array) -> float:
+    """The largest modulus of an eigenvalue: below 1, z -> M z + b comes to rest from anywhere; above, from nowhere."""
+    return float(np.abs(np.linalg.eigvals(M)).max())
+
+
+def cycle(losses: Losses, config: fptt.Config, step: Step) -> list[tuple[Array, dict[str, Array]]]:
+    """The path through all parts, as `path`, that ends where it begins: every path ends in it."""
+
+    def turned(z: Array) -> Array:
+        W, kept = path(losses, config, step, losses.count, z.reshape(3, -1))[-1]
+        return np.concatenate([W, *kept.values()])
+
+    M, b = affine(turned, 3 * losses.size)
+    assert radius(M) < 1
+    begin = np.linalg.solve(np.eye(len(b)) - M, b)
+    return path(losses, config, step, losses.count, begin.reshape(3, -1))
+
+
+def bias(losses: Losses, Ws: list[Array]) -> Array:
+    """From the minimum of the sum of all parts' losses to the mean of W over a cycle."""
+    best = np.linalg.solve(sum(losses.A), sum(A @ a for A, a in zip(losses.A, losses.a, strict=True)))
+    found: Array = np.mean(Ws, axis=0) - best
+    return found
 
 
 def descending(losses: Losses, config: fptt.Config, eta: float) -> Step:
@@ -160,7 +196,7 @@ def test_f1_without_regulariser_it_stays_bptt(net: Net) -> None:
         assert_close(state.params[name], p)
 
 
-# --- F2, F3: what W_bar and lambda are ---
+# --- F2: what W_bar and lambda are ---
 
 
 @for_all(net=sequences, alpha=alphas, parts=st.integers(1, 3), c=st.sampled_from([1.0, 2.0]))
@@ -198,6 +234,100 @@ def test_f2_any_beta(losses: Losses, alpha: float, eta: float, beta: float) -> N
     for (_, before), (W, after) in pairwise(seen):
         closed = (1 - 2 * beta) * before["W_bar"] + 2 * beta * W - (beta / alpha) * before["lambda"]
         assert_close(after["W_bar"], closed)
+
+
+@for_all(losses=quadratics, alpha=alphas, eta=etas, c=st.floats(0.0, 2.0), rho=st.floats(0.0, 1.0))
+def test_f2_the_regulariser_sees_two_lambdas(losses: Losses, alpha: float, eta: float, c: float, rho: float) -> None:
+    """F2 beta = 1/2: the regulariser's gradient at the next step is -(1 - rho) lambda_{t+1} + (c/2) lambda_t."""
+    config = fptt.Config(alpha=alpha, penalty_factor=c, rho=rho)
+    seen = path(losses, config, descending(losses, config, eta), 6)
+    for (_, before), (W, now) in pairwise(seen):
+        kept = {kind: {"W": array} for kind, array in now.items()}
+        found = fptt.regularised(config, kept, {"W": W}, {"W": np.zeros_like(W)})["W"]
+        assert_close(found, c / 2 * before["lambda"] - (1 - rho) * now["lambda"], size=100.0)
+
+
+# --- F2: what a steady drift comes to, and what is stable ---
+
+
+@for_all(seed=st.integers(0, 2**20), alpha=alphas, beta=st.sampled_from([0.3, 0.5, 0.7, 1.0]))
+def test_f2_w_bar_is_ahead_of_a_drift(seed: int, alpha: float, beta: float) -> None:
+    """F2 Under a steady drift dW a part lambda -> -2 alpha dW, and W_bar lies one step ahead: W_bar_t -> W_t + dW.
+
+    So it is with any beta, but for lambda -> -(alpha/beta) dW.
+    """
+    losses, dW = Losses(seed), np.random.default_rng(seed).standard_normal(3)
+    config = fptt.Config(alpha=alpha, beta=beta)
+    W, kept = path(losses, config, lambda t, W, kept: W + dW, 250)[-1]
+    assert_close(kept["W_bar"] - W, dW, size=1e4)
+    assert_close(kept["lambda"], -alpha / beta * dW, size=1e4)
+
+
+@for_all(seed=st.integers(0, 2**20), alpha=alphas, strength=st.floats(0.01, 1.0), c=st.sampled_from([1.0, 2.0]))
+def test_f2_how_fast_a_steady_gradient_drives(seed: int, alpha: float, strength: float, c: float) -> None:
+    """F2 A steady gradient g drives gradient descent by g / (1 + alpha eta) with c = 1, by g itself with c = 2.
+
+    So it is where that drift is stable, alpha eta < 5 / (2 + c): here alpha eta is at most 1.
+    """
+    config, eta, g = fptt.Config(alpha=alpha, penalty_factor=c), strength / alpha, Losses(seed).start
+
+    def step(t: int, W: Array, kept: dict[str, Params]) -> Array:
+        moved: Array = W - eta * fptt.regularised(config, kept, {"W": W}, {"W": g})["W"]
+        return moved
+
+    seen = path(Losses(seed), config, step, 250)
+    effective = (seen[-2][0] - seen[-1][0]) / eta
+    assert_close(effective, g / (1 + alpha * eta) if c == 1.0 else g, rtol=1e-9)
+
+
+def slowest(strength: float, eta_h: float, c: float, mu: float = 0.0) -> float:
+    """The radius of gradient descent with momentum mu on h w^2 / 2 with the regulariser, alpha eta = strength."""
+    config = fptt.Config(alpha=strength, penalty_factor=c)  # and eta = 1
+
+    def after(z: Array) -> Array:
+        W, W_bar, lam, v = ({"W": z[i : i + 1]} for i in range(4))
+        kept = {"W_bar": W_bar, "lambda": lam}
+        velocity = mu * v["W"] + fptt.regularised(config, kept, W, {"W": eta_h * W["W"]})["W"]
+        new = {"W": W["W"] - velocity}
+        kept = fptt.running(config, kept, new)
+        return np.concatenate([new["W"], kept["W_bar"]["W"], kept["lambda"]["W"], velocity])
+
+    return radius(affine(after, 4)[0])
+
+
+@for_all(exponent=st.floats(-4.0, 1.0))
+def test_f2_too_strong_a_regulariser_is_unstable(exponent: float) -> None:
+    """F2 Gradient descent on h w^2 / 2 is unstable at alpha eta = 2 (c = 1), already at 1.5 (c = 2), for every h.
+
+    At alpha eta = 1 it is stable for eta h <= 0.5 (c = 1), 0.1 (c = 2); with momentum 0.9 up to alpha eta = 2, for
+    eta h <= 0.5.
+    """
+    eta_h = 10**exponent
+    assert slowest(2.0, eta_h, c=1.0) > 1.3
+    assert slowest(1.5, eta_h, c=2.0) > 1.2
+    for c, bound in ((1.0, 0.5), (2.0, 0.1)):
+        assert slowest(1.0, min(eta_h, bound), c) < 1
+        for strength in (0.001, 0.1, 0.5, 1.0, 1.5, 2.0):
+            assert slowest(strength, min(eta_h, 0.5), c, mu=0.9) < 1
+
+
+@for_all(
+    c=st.sampled_from([1.0, 2.0]),
+    mu=st.sampled_from([0.0, 0.5, 0.9]),
+    share=st.floats(0.001, 0.99),
+    of_bound=st.one_of(st.floats(0.01, 0.99), st.floats(1.01, 3.0)),
+)
+def test_f2_where_it_is_stable(c: float, mu: float, share: float, of_bound: float) -> None:
+    """F2 With momentum mu it is stable there exactly where eta h + (2/5) (2 + c) alpha eta < 2 (1 + mu), c = 1 or 2.
+
+    Without regulariser it is so where eta h < 2 (1 + mu): what a regulariser adds counts as so much curvature.
+    """
+    eta_h = share * 2 * (1 + mu)
+    strength = of_bound * (2 * (1 + mu) - eta_h) * 5 / (2 * (2 + c))
+    assert (slowest(strength, eta_h, c, mu) < 1) == (of_bound < 1)
+
+
+# --- F3: the second step ---
 
 
 @for_all(net=sequences, alpha=alphas, c=st.sampled_from([0.0, 1.0, 2.0]))
