@@ -691,6 +691,78 @@ def test_f12_debias(losses: Losses, fresh: bool) -> None:
     assert_close(np.mean(steps, axis=0), np.mean([losses.gradient(t, W) for t in range(losses.count)], axis=0))
 
 
+def part_gradient(net: Net, params: Params, first: int, last: int, h: Array) -> tuple[Params, Array]:
+    """grad of the loss of the steps first, ..., last - 1 from the state h, and the state in which they end."""
+    y = net.batch.y[first:last] if net.model.loss_at == "every" else net.batch.y
+    with Tape() as tape:
+        w = tape.watch(params)
+        s = net.model.unroll(w, net.batch.x[first:last], h)
+        loss = net.model.score(w, net.model.scored(s), y)
+    return tape.gradient(loss, w), s.value[-1]
+
+
+def mean(gradients: list[Params]) -> Params:
+    """The mean of several gradients."""
+    return {name: np.mean([g[name] for g in gradients], axis=0) for name in gradients[0]}
+
+
+def debias(parts: int, lr: float) -> fptt.Config:
+    """Gradient descent by form debias."""
+    options: dict[str, Any] = {"optimizer": "sgd", "part_weight": "none", "divergence": "none"}
+    return fptt.Config(form="debias", parts=parts, lr=lr, **options)
+
+
+@for_all(net=sequences, parts=st.integers(1, 4), fresh=st.booleans())
+def test_f12_debias_in_a_pass_that_holds_mu(net: Net, parts: int, fresh: bool) -> None:
+    """F12 That holds of the parts of sequences, each begun where the last one ended, while W, W_bar and mu are held."""
+    parts, W = min(parts, net.T), net.params
+    W_bar = W if fresh else replace(net, seed=net.seed ^ 1).params
+    h, true, at_bar, begun = net.model.initial_state(W, net.B), [], [], []
+    for span in spans(net.T, parts):
+        begun.append((span, h))
+        at_bar.append(part_gradient(net, W_bar, span.first, span.last, h)[0])
+        g, h = part_gradient(net, W, span.first, span.last, h)
+        true.append(g)
+    config, mu = debias(parts, lr=1.0), mean(at_bar)
+    fresh_state = fptt.init(config, net.model, W, np.random.default_rng(0))
+    at, steps = replace(fresh_state, regulariser={"W_bar": W_bar, "mu": mu}), []
+    for span, h in begun:
+        with kernels_set(net.twin):
+            after, _ = fptt.updated(fptt.Part(config, net.model, net.batch, span), at, h)
+        steps.append({name: W[name] - after.params[name] for name in W})
+        if fresh:
+            for name in W:
+                assert_close(steps[-1][name], mu[name], size=10.0)
+    along = mean(steps)
+    for name, g in mean(true).items():
+        assert_close(along[name], g, size=10.0)
+
+
+@for_all(examples=25, net=sequences, parts=st.integers(1, 4))
+def test_f12_debias_in_a_pass_that_moves_mu(net: Net, parts: int) -> None:
+    """F12 In a pass of the method itself mu moves, and those means differ by (mu_end - mu_begin) / (b P').
+
+    The true gradients are those along the path. So corrections cancel only where mu ends as it began.
+    """
+    parts, lr = min(parts, net.T), 0.1
+    config = debias(parts, lr)
+    state = fptt.init(config, net.model, net.params, np.random.default_rng(0))
+    for passes in range(3):
+        at, h, true = state, net.model.initial_state(state.params, net.B), []
+        for span in spans(net.T, parts):
+            true.append(part_gradient(net, at.params, span.first, span.last, h)[0])
+            with kernels_set(net.twin):
+                at, found = fptt.updated(fptt.Part(config, net.model, net.batch, span), at, h)
+            h = found.ended
+        with kernels_set(net.twin):
+            after, _ = fptt.step(config, net.model, state, replace(net.batch, last=True), np.random.default_rng(0))
+        for name, g in mean(true).items():
+            along = (state.params[name] - after.params[name]) / (lr * len(true))
+            mu_moved = after.regulariser["mu"][name] - state.regulariser["mu"][name]
+            assert_close(along, g - mu_moved * (2 + passes) / len(true), rtol=1e-9, size=1e3)
+        state = after
+
+
 @for_all(net=sequences, form=forms, parts=st.integers(1, 4))
 def test_f13_no_regulariser_is_one_plain_step_a_part(net: Net, form: str, parts: int) -> None:
     """F13 alpha = 0 turns the regulariser off: one plain step a part, the state carried on, whatever the form."""
@@ -708,6 +780,50 @@ def test_f13_no_regulariser_is_one_plain_step_a_part(net: Net, form: str, parts:
         params, h = {name: p - 0.1 * g[name] for name, p in params.items()}, s.value[-1]
     for name, p in params.items():
         assert_close(after.params[name], p)
+
+
+texts = st.integers(2, 5).flatmap(
+    lambda V: nets(
+        cell=st.sampled_from(["srn", "gru", "lstm"]),
+        activation="tanh",
+        loss="softmax",
+        loss_at="every",
+        tokens=True,
+        carried=False,
+        D=V,
+        O=V,
+        T=st.integers(1, 6),
+        H=st.integers(1, 5),
+    )
+)
+"""Networks that put out the tokens that they take in."""
+
+
+@for_all(examples=25, net=texts, alpha=alphas, c=st.sampled_from([1.0, 2.0]), parts=st.integers(1, 3))
+def test_f13_what_is_tied_is_there_once(net: Net, alpha: float, c: float, parts: int) -> None:
+    """F13 Tied parameters enter the regulariser once: both places' gradients together, one W_bar, one lambda."""
+    net, parts = replace(net, readout="tied"), min(parts, net.T)
+    options: dict[str, Any] = {"alpha": alpha, "penalty_factor": c, "parts": parts}
+    after, _, _ = taken(net, times=2, **options)
+    assert set(after.regulariser["W_bar"]) == set(after.regulariser["lambda"]) == set(net.params)
+    assert "W_hy" not in net.params
+
+    apart = replace(net, readout="linear")
+    W = W_bar = net.params
+    lam = {name: 0 * p for name, p in W.items()}
+    for _ in range(2):
+        h = net.model.initial_state(W, net.B)
+        for span in spans(net.T, parts):
+            both, h = part_gradient(apart, W | {"W_hy": W["E"].T}, span.first, span.last, h)
+            g = {name: both[name] + (both["W_hy"].T if name == "E" else 0) for name in W}
+            new = {n: p - 0.1 * (g[n] - lam[n] + c * alpha * (p - W_bar[n])) for n, p in W.items()}
+            lam = {n: lam[n] - alpha * (new[n] - W_bar[n]) for n in W}
+            W_bar = {n: W_bar[n] / 2 + new[n] / 2 - lam[n] / (2 * alpha) for n in W}
+            W = new
+    for name, p in W.items():
+        assert_close(after.params[name], p, size=10.0)
+        assert_close(after.regulariser["W_bar"][name], W_bar[name], size=10.0)
+        assert_close(after.regulariser["lambda"][name], lam[name], size=10.0)
 
 
 @for_all(T=st.integers(1, 60), K=st.integers(1, 60))
