@@ -16,7 +16,7 @@ from algorithms.model import Model
 from algorithms.protocol import Info
 from datasets.synthetic import Adding
 from datasets.task import Batch
-from minigrad.backend import Params
+from minigrad.backend import Array, Params
 from minigrad.errors import InputError
 from minigrad.rng import stream
 from minigrad.tape import Tape
@@ -50,6 +50,16 @@ def train(
     return states, infos
 
 
+def gradient(params: Params, window: Batch, first: int, last: int, h: Array) -> tuple[Params, Array]:
+    """Of the loss of the steps first, ..., last - 1 from the state h, and the state in which they end."""
+    model, _ = network()
+    with Tape() as tape:
+        w = tape.watch(params)
+        s = model.unroll(w, window.x[first:last], h)
+        loss = model.score(w, model.scored(s), window.y[first:last])
+    return tape.gradient(loss, w), s.value[-1]
+
+
 @pytest.mark.parametrize("form", ["running", "algorithm2", "equation6"])
 @pytest.mark.parametrize(
     ("cell", "layers", "share"), [("srn", 1, 0.5), ("gru", 1, 0.5), ("antisymmetric", 1, 0.99), ("lstm", 2, 0.5)]
@@ -72,6 +82,22 @@ def test_what_is_kept_is_told_by_the_tape() -> None:
         w = tape.watch(params)
         model.score(w, model.unroll(w, window.x, model.initial_state(params, B)), window.y)
     assert info.kept_bytes == tape.stats().bytes_kept > 0
+
+
+@pytest.mark.parametrize(("length", "longest"), [(11, (0, 3)), (12, (0, 4)), (5, (3, 5))])
+@pytest.mark.parametrize("inner_steps", [1, 3])
+def test_the_most_that_is_kept_is_told_of_many_parts(length: int, longest: tuple[int, int], inner_steps: int) -> None:
+    """The largest of three parts or, with what remains, four is the first, each, or the last of them."""
+    model, params = network()
+    (whole,) = windows(1)
+    window = replace(whole, x=whole.x[:length], y=whole.y[:length], last=False)
+    (state,), (info,) = train([window], inner_steps=inner_steps)
+    first, last = longest
+    with Tape() as tape:
+        w = tape.watch(params)
+        model.score(w, model.unroll(w, window.x[first:last], model.initial_state(params, B)), window.y[first:last])
+    config = fptt.Config(parts=3, inner_steps=inner_steps)
+    assert fptt.measure(config, model, state, window, info)["tape_bytes"] == tape.stats().bytes_kept > 0
 
 
 def test_the_loss_is_the_mean_of_what_each_part_met() -> None:
@@ -185,6 +211,79 @@ def test_several_steps_on_a_part_begin_in_one_state() -> None:
     for name, p in states[-1].params.items():
         assert_allclose(plain.params[name], p, rtol=1e-9, atol=1e-12)
         assert np.any(state.params[name] != network()[1][name])
+
+
+def test_the_next_part_begins_where_the_last_step_on_a_part_ended() -> None:
+    """By hand: two steps of gradient descent on each of three parts."""
+    (window,) = windows(1)
+    (state,), _ = train([window], inner_steps=2, alpha=0.0, carry="last", optimizer="sgd", lr=0.5)
+    model, params = network()
+    h = model.initial_state(params, B)
+    for first in range(0, T, 4):
+        ends = []
+        for _ in range(2):
+            g, ended = gradient(params, window, first, first + 4, h)
+            params = {name: p - 0.5 * g[name] for name, p in params.items()}
+            ends.append(ended)
+        assert np.abs(ends[1] - ends[0]).max() > 1e-4
+        h = ends[1]
+    assert_allclose(state.carry, h, rtol=1e-12)
+    for name, p in params.items():
+        assert_allclose(state.params[name], p, rtol=1e-12, atol=1e-15)
+
+
+def test_debias_corrects_by_the_gradient_at_w_bar() -> None:
+    """A step goes along grad l(W) - grad l(W_bar) + mu, in which W is not W_bar."""
+    model, params = network()
+    (window,) = windows(1)
+    config = fptt.Config(form="debias", parts=1, optimizer="sgd", lr=0.5)
+    W_bar, mu = ({name: rng.normal(p) for name, p in params.items()} for rng in map(np.random.default_rng, (5, 6)))
+    state = replace(fptt.init(config, model, params, stream(1)), regulariser={"W_bar": W_bar, "mu": mu})
+    after, info = fptt.step(config, model, state, window, stream(1))
+    h = model.initial_state(params, B)
+    there, at_bar = (gradient(p, window, 0, T, h)[0] for p in (params, W_bar))
+    for name, g in there.items():
+        expected = g - at_bar[name] + mu[name]
+        assert_allclose(info.grads[name], expected, rtol=1e-10, atol=1e-14)
+        assert_allclose(after.params[name], params[name] - 0.5 * expected, rtol=1e-10, atol=1e-14)
+        assert_allclose(after.regulariser["mu"][name], 0.5 * mu[name] + 0.5 * at_bar[name], rtol=1e-10, atol=1e-14)
+
+
+def test_debias_averages_over_longer_the_more_passes_there_were() -> None:
+    """By hand: in pass n, from 1, W_bar and mu keep n / (n + 1) of what they were, after each of two parts."""
+    (window,) = windows(1)
+    states, _ = train([window] * 3, form="debias", parts=2, optimizer="sgd", lr=0.5)
+    model, W = network()
+    W_bar, mu = W, {name: np.zeros_like(p) for name, p in W.items()}
+    for n, state in enumerate(states, start=1):
+        h = model.initial_state(W, B)
+        for first, last in ((0, 6), (6, 12)):
+            lam, _ = gradient(W_bar, window, first, last, h)
+            g, h = gradient(W, window, first, last, h)
+            W = {name: p - 0.5 * (g[name] - lam[name] + mu[name]) for name, p in W.items()}
+            W_bar = {name: (n * W_bar[name] + p) / (n + 1) for name, p in W.items()}
+            mu = {name: (n * mu[name] + p) / (n + 1) for name, p in lam.items()}
+        for found, expected in ((state.params, W), (state.regulariser["W_bar"], W_bar), (state.regulariser["mu"], mu)):
+            for name, p in expected.items():
+                assert_allclose(found[name], p, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("form", "memory"),
+    [("running", "lambda"), ("algorithm2", "last_grad"), ("equation6", "last_grad"), ("debias", "mu")],
+)
+def test_what_is_measured_of_the_regulariser(form: Any, memory: str) -> None:
+    """||W - W_bar|| of what is trained, and the norm of what the form remembers."""
+    (window,) = windows(1)
+    (state,), (info,) = train([replace(window, last=False)], form=form, lr=0.1, frozen=("E",))
+    config, (model, _) = fptt.Config(form=form, parts=3, frozen=("E",)), network()
+    found = fptt.measure(config, model, state, window, info)
+    apart = [(state.params[name] - p).ravel() for name, p in state.regulariser["W_bar"].items()]
+    kept = [p.ravel() for p in state.regulariser[memory].values()]
+    assert_allclose(found["distance"], np.linalg.norm(np.concatenate(apart)), rtol=1e-12)
+    assert_allclose(found[memory], np.linalg.norm(np.concatenate(kept)), rtol=1e-12)
+    assert min(found["distance"], found[memory]) > 1e-3
+    assert set(found) == {"tape_bytes", "distance", memory}
 
 
 def test_what_is_frozen_is_no_part_of_the_regulariser() -> None:

@@ -112,9 +112,11 @@ def test_averages_are_of_parameters_that_were_trained_at_rates_of_their_own() ->
 
 
 @pytest.mark.parametrize(
-    ("rule", "W", "kept"), [("average", "W_bar", False), ("keep-lambda", "W_bar", True), ("none", "W", True)]
+    ("rule", "W", "kept"),
+    [("average", "W_bar", False), ("keep-lambda", "W_bar", True), ("none", "W", True), (None, "W_bar", False)],
 )
-def test_the_end_of_a_pass(rule: str, W: str, kept: bool) -> None:
+def test_the_end_of_a_pass(rule: str | None, W: str, kept: bool) -> None:
+    """Unless told otherwise form running ends it as the released code does."""
     config, model, state = begun(fptt, alpha=0.5, parts=3, pass_end=rule)
     before, _ = stepped(fptt, config, model, state)
     mid, _ = stepped(fptt, config, model, before)
@@ -127,8 +129,8 @@ def test_the_end_of_a_pass(rule: str, W: str, kept: bool) -> None:
     assert np.abs(mid.params["W_hh"] - mid.regulariser["W_bar"]["W_hh"]).max() > 1e-6
 
 
-@pytest.mark.parametrize("form", ["algorithm2", "equation6"])
-def test_the_papers_forms_do_nothing_at_the_end_of_a_pass(form: Any) -> None:
+@pytest.mark.parametrize("form", ["algorithm2", "equation6", "debias"])
+def test_the_other_forms_do_nothing_at_the_end_of_a_pass(form: Any) -> None:
     config, model, state = begun(fptt, alpha=0.5, parts=3, form=form)
     states = [stepped(fptt, config, model, state, last)[0] for last in (False, True)]
     assert_array_equal(states[0].params["W_hh"], states[1].params["W_hh"])

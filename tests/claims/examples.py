@@ -83,6 +83,7 @@ class Net:
     layers: int = 1
     loss_at: str = "last"
     tokens: bool = False
+    readout: str = "linear"
 
     @cached_property
     def model(self) -> Model:
@@ -96,6 +97,7 @@ class Net:
             loss=self.loss,  # type: ignore[arg-type]
             loss_at=self.loss_at,  # type: ignore[arg-type]
             tokens=self.tokens,
+            readout=self.readout,  # type: ignore[arg-type]
         )
 
     def _normal(self, name: str, *shape: int) -> Array:

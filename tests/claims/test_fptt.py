@@ -91,10 +91,15 @@ Step = Callable[[int, Array, dict[str, Params]], Array]
 """step(t, W_t, what the form remembers) -> W_{t+1}."""
 
 
-def path(losses: Losses, config: fptt.Config, step: Step, steps: int) -> list[tuple[Array, dict[str, Array]]]:
-    """(W_t, what the form remembers before part t) for t = 0..steps, by the method's own formulas."""
-    W, memory = losses.start, "lambda" if config.form == "running" else "last_grad"
-    kept = {"W_bar": {"W": W}, memory: {"W": np.zeros_like(W)}}
+def path(
+    losses: Losses, config: fptt.Config, step: Step, steps: int, begin: Array | None = None
+) -> list[tuple[Array, dict[str, Array]]]:
+    """(W_t, what the form remembers before part t) for t = 0..steps, by the method's own formulas.
+
+    `begin`: W, W_bar and what else is remembered, [3, size]; None: a fresh state.
+    """
+    W, W_bar, remembered = [losses.start, losses.start, 0 * losses.start] if begin is None else begin
+    kept = {"W_bar": {"W": W_bar}, fptt.MEMORY[config.form]: {"W": remembered}}
     seen = [(W, {kind: arrays["W"] for kind, arrays in kept.items()})]
     for t in range(steps):
         W = step(t, W, kept)
@@ -104,6 +109,37 @@ def path(losses: Losses, config: fptt.Config, step: Step, steps: int) -> list[tu
             kept = fptt.averaged(config, kept, {"W": W}, {"W": losses.gradient(t, W)})
         seen.append((W, {kind: arrays["W"] for kind, arrays in kept.items()}))
     return seen
+
+
+def affine(function: Callable[[Array], Array], size: int) -> tuple[Array, Array]:
+    """M and b of function(z) = M z + b."""
+    b = function(np.zeros(size))
+    return np.stack([function(e) - b for e in np.eye(size)], axis=1), b
+
+
+def radius(M: Array) -> float:
+    """The largest modulus of an eigenvalue: below 1, z -> M z + b comes to rest from anywhere; above, from nowhere."""
+    return float(np.abs(np.linalg.eigvals(M)).max())
+
+
+def cycle(losses: Losses, config: fptt.Config, step: Step) -> list[tuple[Array, dict[str, Array]]]:
+    """The path through all parts, as `path`, that ends where it begins: every path ends in it."""
+
+    def turned(z: Array) -> Array:
+        W, kept = path(losses, config, step, losses.count, z.reshape(3, -1))[-1]
+        return np.concatenate([W, *kept.values()])
+
+    M, b = affine(turned, 3 * losses.size)
+    assert radius(M) < 1
+    begin = np.linalg.solve(np.eye(len(b)) - M, b)
+    return path(losses, config, step, losses.count, begin.reshape(3, -1))
+
+
+def bias(losses: Losses, Ws: list[Array]) -> Array:
+    """From the minimum of the sum of all parts' losses to the mean of W over a cycle."""
+    best = np.linalg.solve(sum(losses.A), sum(A @ a for A, a in zip(losses.A, losses.a, strict=True)))
+    found: Array = np.mean(Ws, axis=0) - best
+    return found
 
 
 def descending(losses: Losses, config: fptt.Config, eta: float) -> Step:
@@ -160,7 +196,7 @@ def test_f1_without_regulariser_it_stays_bptt(net: Net) -> None:
         assert_close(state.params[name], p)
 
 
-# --- F2, F3: what W_bar and lambda are ---
+# --- F2: what W_bar and lambda are ---
 
 
 @for_all(net=sequences, alpha=alphas, parts=st.integers(1, 3), c=st.sampled_from([1.0, 2.0]))
@@ -198,6 +234,100 @@ def test_f2_any_beta(losses: Losses, alpha: float, eta: float, beta: float) -> N
     for (_, before), (W, after) in pairwise(seen):
         closed = (1 - 2 * beta) * before["W_bar"] + 2 * beta * W - (beta / alpha) * before["lambda"]
         assert_close(after["W_bar"], closed)
+
+
+@for_all(losses=quadratics, alpha=alphas, eta=etas, c=st.floats(0.0, 2.0), rho=st.floats(0.0, 1.0))
+def test_f2_the_regulariser_sees_two_lambdas(losses: Losses, alpha: float, eta: float, c: float, rho: float) -> None:
+    """F2 beta = 1/2: the regulariser's gradient at the next step is -(1 - rho) lambda_{t+1} + (c/2) lambda_t."""
+    config = fptt.Config(alpha=alpha, penalty_factor=c, rho=rho)
+    seen = path(losses, config, descending(losses, config, eta), 6)
+    for (_, before), (W, now) in pairwise(seen):
+        kept = {kind: {"W": array} for kind, array in now.items()}
+        found = fptt.regularised(config, kept, {"W": W}, {"W": np.zeros_like(W)})["W"]
+        assert_close(found, c / 2 * before["lambda"] - (1 - rho) * now["lambda"], size=100.0)
+
+
+# --- F2: what a steady drift comes to, and what is stable ---
+
+
+@for_all(seed=st.integers(0, 2**20), alpha=alphas, beta=st.sampled_from([0.3, 0.5, 0.7, 1.0]))
+def test_f2_w_bar_is_ahead_of_a_drift(seed: int, alpha: float, beta: float) -> None:
+    """F2 Under a steady drift dW a part lambda -> -2 alpha dW, and W_bar lies one step ahead: W_bar_t -> W_t + dW.
+
+    So it is with any beta, but for lambda -> -(alpha/beta) dW.
+    """
+    losses, dW = Losses(seed), np.random.default_rng(seed).standard_normal(3)
+    config = fptt.Config(alpha=alpha, beta=beta)
+    W, kept = path(losses, config, lambda t, W, kept: W + dW, 250)[-1]
+    assert_close(kept["W_bar"] - W, dW, size=1e4)
+    assert_close(kept["lambda"], -alpha / beta * dW, size=1e4)
+
+
+@for_all(seed=st.integers(0, 2**20), alpha=alphas, strength=st.floats(0.01, 1.0), c=st.sampled_from([1.0, 2.0]))
+def test_f2_how_fast_a_steady_gradient_drives(seed: int, alpha: float, strength: float, c: float) -> None:
+    """F2 A steady gradient g drives gradient descent by g / (1 + alpha eta) with c = 1, by g itself with c = 2.
+
+    So it is where that drift is stable, alpha eta < 5 / (2 + c): here alpha eta is at most 1.
+    """
+    config, eta, g = fptt.Config(alpha=alpha, penalty_factor=c), strength / alpha, Losses(seed).start
+
+    def step(t: int, W: Array, kept: dict[str, Params]) -> Array:
+        moved: Array = W - eta * fptt.regularised(config, kept, {"W": W}, {"W": g})["W"]
+        return moved
+
+    seen = path(Losses(seed), config, step, 250)
+    effective = (seen[-2][0] - seen[-1][0]) / eta
+    assert_close(effective, g / (1 + alpha * eta) if c == 1.0 else g, rtol=1e-9)
+
+
+def slowest(strength: float, eta_h: float, c: float, mu: float = 0.0) -> float:
+    """The radius of gradient descent with momentum mu on h w^2 / 2 with the regulariser, alpha eta = strength."""
+    config = fptt.Config(alpha=strength, penalty_factor=c)  # and eta = 1
+
+    def after(z: Array) -> Array:
+        W, W_bar, lam, v = ({"W": z[i : i + 1]} for i in range(4))
+        kept = {"W_bar": W_bar, "lambda": lam}
+        velocity = mu * v["W"] + fptt.regularised(config, kept, W, {"W": eta_h * W["W"]})["W"]
+        new = {"W": W["W"] - velocity}
+        kept = fptt.running(config, kept, new)
+        return np.concatenate([new["W"], kept["W_bar"]["W"], kept["lambda"]["W"], velocity])
+
+    return radius(affine(after, 4)[0])
+
+
+@for_all(exponent=st.floats(-4.0, 1.0))
+def test_f2_too_strong_a_regulariser_is_unstable(exponent: float) -> None:
+    """F2 Gradient descent on h w^2 / 2 is unstable at alpha eta = 2 (c = 1), already at 1.5 (c = 2), for every h.
+
+    At alpha eta = 1 it is stable for eta h <= 0.5 (c = 1), 0.1 (c = 2); with momentum 0.9 up to alpha eta = 2, for
+    eta h <= 0.5.
+    """
+    eta_h = 10**exponent
+    assert slowest(2.0, eta_h, c=1.0) > 1.3
+    assert slowest(1.5, eta_h, c=2.0) > 1.2
+    for c, bound in ((1.0, 0.5), (2.0, 0.1)):
+        assert slowest(1.0, min(eta_h, bound), c) < 1
+        for strength in (0.001, 0.1, 0.5, 1.0, 1.5, 2.0):
+            assert slowest(strength, min(eta_h, 0.5), c, mu=0.9) < 1
+
+
+@for_all(
+    c=st.sampled_from([1.0, 2.0]),
+    mu=st.sampled_from([0.0, 0.5, 0.9]),
+    share=st.floats(0.001, 0.99),
+    of_bound=st.one_of(st.floats(0.01, 0.99), st.floats(1.01, 3.0)),
+)
+def test_f2_where_it_is_stable(c: float, mu: float, share: float, of_bound: float) -> None:
+    """F2 With momentum mu it is stable there exactly where eta h + (2/5) (2 + c) alpha eta < 2 (1 + mu), c = 1 or 2.
+
+    Without regulariser it is so where eta h < 2 (1 + mu): what a regulariser adds counts as so much curvature.
+    """
+    eta_h = share * 2 * (1 + mu)
+    strength = of_bound * (2 * (1 + mu) - eta_h) * 5 / (2 * (2 + c))
+    assert (slowest(strength, eta_h, c, mu) < 1) == (of_bound < 1)
+
+
+# --- F3: the second step ---
 
 
 @for_all(net=sequences, alpha=alphas, c=st.sampled_from([0.0, 1.0, 2.0]))
@@ -371,6 +501,73 @@ def test_f8_different_minima_are_a_cycle(losses: Losses, form: str, exact: bool)
     assert max(norm(b - a) for a, b in pairwise(second)) > 1e-4 * (1 + norm(second))
 
 
+@for_all(losses=quadratics, form=forms, c=st.sampled_from([1.0, 2.0]))
+def test_f8_exact_steps_are_biased_as_one_over_alpha(losses: Losses, form: str, c: float) -> None:
+    """F8 Different minima, exact steps: the mean of the cycle is off the joint minimum as 1 / alpha, in every form."""
+    off = []
+    for alpha in (1e2, 1e3, 1e4):
+        shaped = {"penalty_factor": c} if form == "running" else {}
+        config = fptt.Config(form=form, alpha=alpha, **shaped)  # type: ignore[arg-type]
+        off.append(norm(bias(losses, [W for W, _ in cycle(losses, config, exactly(losses, config))[1:]])))
+    assert off[0] < 0.1 * (1 + norm(losses.a))
+    assert off[1] < 0.2 * off[0]
+    assert 0.05 * off[1] < off[2] < 0.2 * off[1]
+
+
+@for_all(losses=quadratics, alpha=alphas, form=forms)
+def test_f8_single_steps_are_biased_as_eta(losses: Losses, alpha: float, form: str) -> None:
+    """F8 Different minima, single steps: the mean of the cycle is off the joint minimum as eta, in every form."""
+    config, off = fptt.Config(form=form, alpha=alpha), []  # type: ignore[arg-type]
+    for eta in (1e-2, 1e-3, 1e-4):
+        off.append(norm(bias(losses, [W for W, _ in cycle(losses, config, descending(losses, config, eta))[1:]])))
+    assert off[0] < 0.1 * (1 + norm(losses.a))
+    assert off[1] < 0.3 * off[0]
+    assert 0.05 * off[1] < off[2] < 0.2 * off[1]
+
+
+def bias_of_plain_steps(losses: Losses, eta: float) -> Array:
+    """`bias` of gradient descent on the parts in turn."""
+
+    def turned(W: Array) -> Array:
+        for t in range(losses.count):
+            W = W - eta * losses.gradient(t, W)
+        return W
+
+    M, b = affine(turned, losses.size)
+    Ws = [np.linalg.solve(np.eye(len(b)) - M, b)]
+    for t in range(losses.count):
+        Ws.append(Ws[-1] - eta * losses.gradient(t, Ws[-1]))
+    return bias(losses, Ws[1:])
+
+
+@for_all(losses=quadratics, alpha=alphas, c=st.sampled_from([1.0, 2.0]))
+def test_f8_as_biased_as_plain_steps(losses: Losses, alpha: float, c: float) -> None:
+    """F8 To first order in eta the bias of form running is that of plain steps on the parts in turn, whatever alpha."""
+    config, apart = fptt.Config(alpha=alpha, penalty_factor=c), []
+    for eta in (1e-2, 1e-3, 1e-4):
+        Ws = [W for W, _ in cycle(losses, config, descending(losses, config, eta))[1:]]
+        plain = bias_of_plain_steps(losses, eta)
+        apart.append(norm(bias(losses, Ws) - plain) / eta)
+    assert apart[1] < 0.3 * apart[0] + 1e-8
+    assert apart[2] < 0.2 * apart[1] + 1e-8
+    assert apart[2] < 0.01 * (1 + norm(plain) / eta)
+
+
+@pytest.mark.refuted
+def test_f8_half_as_biased_is_no_rule() -> None:
+    """F8 Algorithm 2 and Eq. 6 are about half as biased as plain steps. (That depends on the losses.)"""
+    for form, seed, least, most in (
+        ("algorithm2", 2, 0.4, 0.6),
+        ("algorithm2", 21, 0.9, 1.1),
+        ("equation6", 5, 0.4, 0.7),
+        ("equation6", 21, 1.9, 2.2),
+    ):
+        losses, eta = Losses(seed), 0.001
+        config = fptt.Config(form=form, alpha=2.0)  # type: ignore[arg-type]
+        Ws = [W for W, _ in cycle(losses, config, descending(losses, config, eta))[1:]]
+        assert least < norm(bias(losses, Ws)) / norm(bias_of_plain_steps(losses, eta)) < most
+
+
 @for_all(losses=quadratics, alpha=st.sampled_from([1.0, 10.0, 1000.0]))
 def test_f9_how_near_an_exact_step_stays(losses: Losses, alpha: float) -> None:
     """F9 ||W_{t+1} - W_bar_t|| = ||lambda_t - grad l_t(W_{t+1})|| / alpha where each part is solved exactly."""
@@ -381,26 +578,73 @@ def test_f9_how_near_an_exact_step_stays(losses: Losses, alpha: float) -> None:
         assert abs(norm(W - before["W_bar"]) - expected) <= 1e-8 * (1 + expected)
 
 
-@for_all(losses=quadratics, alpha=alphas, eta=etas, which=st.sampled_from(["none", "W_bar", "lambda", "W"]))
-def test_f10_fixed_points(losses: Losses, alpha: float, eta: float, which: str) -> None:
-    """F10 For one loss, (W, W_bar, lambda) stays as it is exactly where W_bar = W, lambda = 0 and grad l(W) = 0."""
-    config, at = fptt.Config(alpha=alpha), losses.a[0]
-    W = at + (which == "W")
-    kept = {
-        "W_bar": {"W": at + (which == "W_bar") + (which == "W")},
-        "lambda": {"W": np.full(3, float(which == "lambda"))},
+@for_all(losses=quadratics, form=forms)
+def test_f9_exact_steps_stay_near_in_the_end(losses: Losses, form: str) -> None:
+    """F9 alpha -> infinity: an exact step's distance to W_bar vanishes as 1 / alpha, on the way and in the cycle.
+
+    So it does in every form: what is taken away from the part's gradient stays bounded.
+    """
+    steps, far = 3 * losses.count, []
+    for alpha in (1e2, 1e3, 1e4):
+        config = fptt.Config(form=form, alpha=alpha)  # type: ignore[arg-type]
+        step = exactly(losses, config)
+        seen = [path(losses, config, step, steps), cycle(losses, config, step)]
+        far.append([max(norm(W - kept["W_bar"]) for (_, kept), (W, _) in pairwise(s)) for s in seen])
+    for near, farther in zip(far[1:], far, strict=False):
+        assert np.all(np.array(near) < 0.2 * np.array(farther))
+    assert max(far[-1]) < 1e-2 * (1 + norm(losses.a))
+
+
+shapes = st.fixed_dictionaries(
+    {
+        "penalty_factor": st.sampled_from([0.0, 1.0, 2.0]),
+        "rho": st.sampled_from([0.0, 0.5, 1.0]),
+        "beta": st.sampled_from([0.1, 0.5, 1.0]),
     }
-    new = descending(losses, config, eta)(0, W, kept)
-    after = fptt.running(config, kept, {"W": new})
-    moved = (
-        norm(new - W)
-        + norm(after["W_bar"]["W"] - kept["W_bar"]["W"])
-        + norm(after["lambda"]["W"] - kept["lambda"]["W"])
-    )
-    assert (moved < 1e-12) == (which == "none")
+)
+"""Options of form running alone."""
 
 
-# --- F13, F14: the edges ---
+def moved(losses: Losses, config: fptt.Config, eta: float, begin: Array) -> Array:
+    """How W, W_bar and what else is remembered, [3, size], move in a step of gradient descent on the first part."""
+    W, kept = path(losses, config, descending(losses, config, eta), 1, begin)[-1]
+    return np.stack([W, *kept.values()]) - begin
+
+
+@for_all(losses=quadratics, form=forms, alpha=alphas, eta=etas, shape=shapes)
+def test_f10_fixed_points(losses: Losses, form: str, alpha: float, eta: float, shape: dict[str, float]) -> None:
+    """F10 For one loss, (W, W_bar, lambda) stays as it is exactly where W_bar = W, lambda = 0 and grad l(W) = 0.
+
+    A disturbance of one of them, of two or of all three moves something whatever it is, with beta > 0. In Algorithm 2
+    and Eq. 6 the last gradient is in the place of lambda.
+    """
+    config = fptt.Config(form=form, alpha=alpha, **(shape if form == "running" else {}))  # type: ignore[arg-type]
+    rest = np.stack([losses.a[0], losses.a[0], np.zeros(3)])
+    assert norm(moved(losses, config, eta, rest)) < 1e-12
+    M, still = affine(lambda z: moved(losses, config, eta, rest + z.reshape(3, 3)).ravel(), 9)
+    assert norm(still) < 1e-12
+    assert np.linalg.svd(M, compute_uv=False)[-1] > 1e-5  # how far the disturbance of size 1 that moves least does
+    off = np.random.default_rng([losses.seed, 3]).standard_normal((3, 3))
+    assert_close(moved(losses, config, eta, rest + off).ravel(), M @ off.ravel(), size=1e3)
+
+
+@for_all(losses=quadratics, alpha=alphas, eta=etas, still=st.sampled_from(["W, W_bar", "W, lambda", "W_bar, lambda"]))
+def test_f10_no_two_of_three_are_enough(losses: Losses, alpha: float, eta: float, still: str) -> None:
+    """F10 Disturbed so that two of W, W_bar, lambda stay for a step, the third moves: by something like grad l(W)."""
+    config, W = fptt.Config(alpha=alpha), losses.start
+    g = losses.gradient(0, W)
+    begin, left = {
+        "W, W_bar": ([W, W - g / alpha, 2 * g], -g),
+        "W, lambda": ([W, W, g], -g / (2 * alpha)),
+        "W_bar, lambda": ([W, W - eta / (1 - alpha * eta) * g, 0 * g], -eta / (1 - alpha * eta) * g),
+    }[still]
+    found = dict(zip(("W", "W_bar", "lambda"), moved(losses, config, eta, np.stack(begin)), strict=True))
+    for name in still.split(", "):
+        assert norm(found.pop(name)) < 1e-11 * (1 + norm(g) / alpha)
+    assert_close(found.popitem()[1], left, size=1e3)
+
+
+# --- F11, F12, F13: the losses at once, debias, the edges ---
 
 
 @for_all(net=sequences, parts=st.integers(2, 4), weight=st.sampled_from(["none", "linear"]))
@@ -447,6 +691,78 @@ def test_f12_debias(losses: Losses, fresh: bool) -> None:
     assert_close(np.mean(steps, axis=0), np.mean([losses.gradient(t, W) for t in range(losses.count)], axis=0))
 
 
+def part_gradient(net: Net, params: Params, first: int, last: int, h: Array) -> tuple[Params, Array]:
+    """grad of the loss of the steps first, ..., last - 1 from the state h, and the state in which they end."""
+    y = net.batch.y[first:last] if net.model.loss_at == "every" else net.batch.y
+    with Tape() as tape:
+        w = tape.watch(params)
+        s = net.model.unroll(w, net.batch.x[first:last], h)
+        loss = net.model.score(w, net.model.scored(s), y)
+    return tape.gradient(loss, w), s.value[-1]
+
+
+def mean(gradients: list[Params]) -> Params:
+    """The mean of several gradients."""
+    return {name: np.mean([g[name] for g in gradients], axis=0) for name in gradients[0]}
+
+
+def debias(parts: int, lr: float) -> fptt.Config:
+    """Gradient descent by form debias."""
+    options: dict[str, Any] = {"optimizer": "sgd", "part_weight": "none", "divergence": "none"}
+    return fptt.Config(form="debias", parts=parts, lr=lr, **options)
+
+
+@for_all(net=sequences, parts=st.integers(1, 4), fresh=st.booleans())
+def test_f12_debias_in_a_pass_that_holds_mu(net: Net, parts: int, fresh: bool) -> None:
+    """F12 That holds of the parts of sequences, each begun where the last one ended, while W, W_bar and mu are held."""
+    parts, W = min(parts, net.T), net.params
+    W_bar = W if fresh else replace(net, seed=net.seed ^ 1).params
+    h, true, at_bar, begun = net.model.initial_state(W, net.B), [], [], []
+    for span in spans(net.T, parts):
+        begun.append((span, h))
+        at_bar.append(part_gradient(net, W_bar, span.first, span.last, h)[0])
+        g, h = part_gradient(net, W, span.first, span.last, h)
+        true.append(g)
+    config, mu = debias(parts, lr=1.0), mean(at_bar)
+    fresh_state = fptt.init(config, net.model, W, np.random.default_rng(0))
+    at, steps = replace(fresh_state, regulariser={"W_bar": W_bar, "mu": mu}), []
+    for span, h in begun:
+        with kernels_set(net.twin):
+            after, _ = fptt.updated(fptt.Part(config, net.model, net.batch, span), at, h)
+        steps.append({name: W[name] - after.params[name] for name in W})
+        if fresh:
+            for name in W:
+                assert_close(steps[-1][name], mu[name], size=10.0)
+    along = mean(steps)
+    for name, g in mean(true).items():
+        assert_close(along[name], g, size=10.0)
+
+
+@for_all(examples=25, net=sequences, parts=st.integers(1, 4))
+def test_f12_debias_in_a_pass_that_moves_mu(net: Net, parts: int) -> None:
+    """F12 In a pass of the method itself mu moves, and those means differ by (mu_end - mu_begin) / (b P').
+
+    The true gradients are those along the path. So corrections cancel only where mu ends as it began.
+    """
+    parts, lr = min(parts, net.T), 0.1
+    config = debias(parts, lr)
+    state = fptt.init(config, net.model, net.params, np.random.default_rng(0))
+    for passes in range(3):
+        at, h, true = state, net.model.initial_state(state.params, net.B), []
+        for span in spans(net.T, parts):
+            true.append(part_gradient(net, at.params, span.first, span.last, h)[0])
+            with kernels_set(net.twin):
+                at, found = fptt.updated(fptt.Part(config, net.model, net.batch, span), at, h)
+            h = found.ended
+        with kernels_set(net.twin):
+            after, _ = fptt.step(config, net.model, state, replace(net.batch, last=True), np.random.default_rng(0))
+        for name, g in mean(true).items():
+            along = (state.params[name] - after.params[name]) / (lr * len(true))
+            mu_moved = after.regulariser["mu"][name] - state.regulariser["mu"][name]
+            assert_close(along, g - mu_moved * (2 + passes) / len(true), rtol=1e-9, size=1e3)
+        state = after
+
+
 @for_all(net=sequences, form=forms, parts=st.integers(1, 4))
 def test_f13_no_regulariser_is_one_plain_step_a_part(net: Net, form: str, parts: int) -> None:
     """F13 alpha = 0 turns the regulariser off: one plain step a part, the state carried on, whatever the form."""
@@ -464,6 +780,50 @@ def test_f13_no_regulariser_is_one_plain_step_a_part(net: Net, form: str, parts:
         params, h = {name: p - 0.1 * g[name] for name, p in params.items()}, s.value[-1]
     for name, p in params.items():
         assert_close(after.params[name], p)
+
+
+texts = st.integers(2, 5).flatmap(
+    lambda V: nets(
+        cell=st.sampled_from(["srn", "gru", "lstm"]),
+        activation="tanh",
+        loss="softmax",
+        loss_at="every",
+        tokens=True,
+        carried=False,
+        D=V,
+        O=V,
+        T=st.integers(1, 6),
+        H=st.integers(1, 5),
+    )
+)
+"""Networks that put out the tokens that they take in."""
+
+
+@for_all(examples=25, net=texts, alpha=alphas, c=st.sampled_from([1.0, 2.0]), parts=st.integers(1, 3))
+def test_f13_what_is_tied_is_there_once(net: Net, alpha: float, c: float, parts: int) -> None:
+    """F13 Tied parameters enter the regulariser once: both places' gradients together, one W_bar, one lambda."""
+    net, parts = replace(net, readout="tied"), min(parts, net.T)
+    options: dict[str, Any] = {"alpha": alpha, "penalty_factor": c, "parts": parts}
+    after, _, _ = taken(net, times=2, **options)
+    assert set(after.regulariser["W_bar"]) == set(after.regulariser["lambda"]) == set(net.params)
+    assert "W_hy" not in net.params
+
+    apart = replace(net, readout="linear")
+    W = W_bar = net.params
+    lam = {name: 0 * p for name, p in W.items()}
+    for _ in range(2):
+        h = net.model.initial_state(W, net.B)
+        for span in spans(net.T, parts):
+            both, h = part_gradient(apart, W | {"W_hy": W["E"].T}, span.first, span.last, h)
+            g = {name: both[name] + (both["W_hy"].T if name == "E" else 0) for name in W}
+            new = {n: p - 0.1 * (g[n] - lam[n] + c * alpha * (p - W_bar[n])) for n, p in W.items()}
+            lam = {n: lam[n] - alpha * (new[n] - W_bar[n]) for n in W}
+            W_bar = {n: W_bar[n] / 2 + new[n] / 2 - lam[n] / (2 * alpha) for n in W}
+            W = new
+    for name, p in W.items():
+        assert_close(after.params[name], p, size=10.0)
+        assert_close(after.regulariser["W_bar"][name], W_bar[name], size=10.0)
+        assert_close(after.regulariser["lambda"][name], lam[name], size=10.0)
 
 
 @for_all(T=st.integers(1, 60), K=st.integers(1, 60))
