@@ -553,9 +553,8 @@ def test_f8_as_biased_as_plain_steps(losses: Losses, alpha: float, c: float) -> 
     assert apart[2] < 0.01 * (1 + norm(plain) / eta)
 
 
-@pytest.mark.refuted
-def test_f8_half_as_biased_is_no_rule() -> None:
-    """F8 Algorithm 2 and Eq. 6 are about half as biased as plain steps. (That depends on the losses.)"""
+def test_f8_how_biased_the_papers_forms_are() -> None:
+    """F8 Beside plain steps Algorithm 2 and Eq. 6 are half as biased, as much, or twice: that depends on the losses."""
     for form, seed, least, most in (
         ("algorithm2", 2, 0.4, 0.6),
         ("algorithm2", 21, 0.9, 1.1),
