@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import drawing, journal, rundir
-from experiments.drawing import COLOURS, DASHES, INK, MUTED
+from experiments.drawing import COLOURS, DASHES, FAINT, INK, MUTED
 from experiments.papers.entry import Entry, Preset
 from experiments.papers.measures import Measured
 
@@ -22,6 +22,12 @@ HEAD, FOOT = 1.15, 0.55
 
 HEADING = 0.58
 """Inches of the head that title and source take up."""
+
+SMALL = 9.0
+"""Points of the letters of a legend."""
+
+LEVEL: dict[str, Any] = {"color": FAINT, "linewidth": 0.9, "linestyle": (0, (4, 3))}
+"""How the level is drawn that every curve is to leave behind."""
 
 POINTS = 400
 """Points of a curve at most."""
@@ -96,16 +102,18 @@ def _width(text: str, size: float, bold: bool = False) -> float:
 
 
 def key(figure: Figure, *panels: Axes, more: Sequence[Any] = ()) -> None:
-    """All names once, below the title."""
+    """All names once, below the title; in two lines where they do not fit into one."""
     named: dict[str, Any] = {}
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(name, handle)
     named |= {handle.get_label(): handle for handle in more}
+    wide = sum(_width(name, SMALL) + (1.6 + 0.5 + 1.4) * SMALL for name in named)
+    lines = 1 if wide <= 72 * (WIDTH - 0.3) else 2
     figure.legend(
-        named.values(), named.keys(), loc="upper left", ncols=len(named), fontsize=9, frameon=False, labelcolor=INK,
-        bbox_to_anchor=(0.15 / WIDTH, 1 - (HEADING + 0.04) / figure.get_figheight()), borderaxespad=0, handlelength=1.6,
-        handletextpad=0.5, columnspacing=1.4,
+        named.values(), named.keys(), loc="upper left", ncols=-(-len(named) // lines), fontsize=SMALL, frameon=False,
+        labelcolor=INK, bbox_to_anchor=(0.15 / WIDTH, 1 - (HEADING + 0.04) / figure.get_figheight()), borderaxespad=0,
+        handlelength=1.6, handletextpad=0.5, columnspacing=1.4, labelspacing=0.25,
     )  # fmt: skip
 
 

@@ -50,6 +50,10 @@ class View:
         """Colour and dashes of an entrant, the same whether or not the others are there."""
         return parts.style([e.name for e in self.entry.plan().entrants].index(entrant))
 
+    def is_control(self, entrant: str) -> bool:
+        """Whether the paper prints no number of it."""
+        return next(e.published for e in self.entry.plan().entrants if e.name == entrant) is None
+
 
 def row_label(entry: Entry, row: str) -> str:
     """A row as people are told of it: a bare number says what it counts."""

@@ -114,6 +114,52 @@ def test_numbers_that_cannot_be_compared_stand_without_the_papers(tmp_path: Path
     assert {"paper", "127.43"} <= {*words(svg(entry, replace(preset, comparable=True), measured))}
 
 
+def drawn(entry: Entry, preset: Preset, measured: dict[Cell, Measured]) -> list[Any]:
+    """The panels of an entry's figure."""
+    figure = figures.FIGURES[entry.plan().draw](figures.View(entry, preset, measured))
+    return [axes for axes in figure.axes if axes.get_visible()]
+
+
+def named_curves(axes: Any) -> dict[str, Any]:
+    """The curves of a panel by the names in the legend."""
+    return dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+
+
+CURVES = [name for name in RUNNABLE if entries.load(name).plan().draw in ("accuracy", "errors", "perplexity")]
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_no_two_methods_of_a_panel_look_the_same(name: str, tmp_path: Path) -> None:
+    """With as many methods as any entry has, in every row."""
+    entry, preset = small(name, seeds=1)
+    plan = entry.plan()
+    most = max(len(entries.load(other).plan().entrants) for other in RUNNABLE)
+    every = [replace(plan.entrants[i % len(plan.entrants)], name=f"method {i}", rows=None) for i in range(most)]
+    entry = replace(entry, run=replace(plan, entrants=every), claims=[])
+    preset = replace(preset, rows=None, entrants=None, special=[])
+    panels = drawn(entry, preset, fakes.fill(tmp_path, entry, preset))
+    assert len(panels) == len(entry.row_names())
+    for axes, row in zip(panels, entry.row_names(), strict=True):
+        curves = named_curves(axes)
+        assert (axes.get_title("left"), [*curves][:most]) == (figures.row_label(entry, row), [e.name for e in every])
+        assert len({(curves[e.name].get_color(), curves[e.name].get_linestyle()) for e in every}) == most
+
+
+def test_accuracies_lie_where_as_much_was_read(tmp_path: Path) -> None:
+    """Over passes: batches of 12 get less far in an iteration than those of 128. Without data, over iterations."""
+    entry, preset = small("kag-6", seeds=1)
+    (axes,) = drawn(entry, preset, fakes.fill(tmp_path / "digits", entry, preset))
+    assert axes.get_xlabel() == "passes through the training data"
+    for i, (name, batch) in enumerate({"FPTT": 128, "online TBPTT": 128, "BPTT, small batches": 12}.items()):
+        checks = 3 + 3 * (i if i < 2 else 4)
+        assert named_curves(axes)[name].get_xdata()[-1] == pytest.approx(checks * fakes.PASS * batch / 1_000, rel=1e-3)
+    settings = preset.settings | {"task": "mnist-pixels", "length": 784, "data_dir": str(tmp_path / "none")}
+    preset = replace(preset, settings=settings)
+    (axes,) = drawn(entry, preset, fakes.fill(tmp_path / "missing", entry, preset))
+    assert axes.get_xlabel() == "iteration"
+    assert named_curves(axes)["FPTT"].get_xdata()[-1] == 3 * fakes.PASS
+
+
 def test_tokens_are_counted_in_a_unit_that_suits_them(tmp_path: Path) -> None:
     assert [curves._unit(n) for n in (3e3, 4e3, 3e6, 5e6)] == [
         (1.0, ""), (1e3, " (thousands)"), (1e3, " (thousands)"), (1e6, " (millions)"),
