@@ -283,11 +283,16 @@ MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
 
 def chain(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any]) -> Chain[Measured]:
     """The chain of a cell, with the arguments and the refusals of `entry.first_job`."""
+    options = options_of(entry, preset, cell.row, cell.entrant)
+    return measure(entry.plan().measure, entries.first_job(entry, preset, cell, places), options)
+
+
+def options_of(entry: Entry, preset: Preset, row: str, entrant: str) -> dict[str, Any]:
+    """Options of the measure in a row and for an entrant."""
     plan = entry.plan()
-    own = next(entrant.options for entrant in plan.entrants if entrant.name == cell.entrant)
-    of_row = plan.cases[cell.row].options if cell.row in plan.cases else {}
-    options = {**plan.options, **of_row, **own, **preset.options}
-    return measure(plan.measure, entries.first_job(entry, preset, cell, places), options)
+    own = next(e.options for e in plan.entrants if e.name == entrant)
+    of_row = plan.cases[row].options if row in plan.cases else {}
+    return {**plan.options, **of_row, **own, **preset.options}
 
 
 def measure(name: str, job: Job, options: dict[str, Any]) -> Chain[Measured]:

@@ -43,9 +43,7 @@ def draw(
     if not view.rows:
         raise InputError(f"{entry.id}: nothing to draw, no cell is computed")
     figure = FIGURES[entry.plan().draw](view)
-    if heading:
-        parts.head(figure, entry, preset)
-    without = 0 if heading else parts.HEADING
+    without = -parts.head(figure, entry, preset) if heading else parts.HEADING
     return drawing.png(figure, without) if form == "png" else drawing.svg(figure, entry.id, without)
 
 

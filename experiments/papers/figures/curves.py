@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -100,48 +101,75 @@ def _cost_of_seeds(axes: Axes, seeds: Sequence[Measured], label: str, **style: A
 
 
 def errors(view: View) -> Figure:
-    """Error of the checks over iterations; a dot where the task was solved."""
+    """Error of the checks over iterations; a dot where the task was solved, a line at the best constant answer."""
+    first = view.seeds(*view.pairs[0])[0]
+    _, task = _built(first)
+    name, level = next(iter(task.chance.items()))
 
-    def curve(seed: Measured) -> tuple[Any, Any]:
+    def curve(row: str, seed: Measured) -> tuple[Any, Any]:
         x, y = drawing.series(parts.log(seed), "error")
         return x[1:], y[1:]  # without that of the untrained network
 
-    return _checks(view, curve, "error", "iteration")
+    words = {"mse": "mean squared error"}.get(name, "error")
+    return _checks(view, curve, lambda row: words, "iteration", level)
 
 
 def perplexity(view: View) -> Figure:
-    """Perplexity of the checks over the tokens that were read."""
-    ends = [x[-1] for pair in view.pairs for seed in view.seeds(*pair) if len(x := _perplexity_over_tokens(seed)[0])]
+    """Perplexity of the checks over the tokens that were read; bits where the table has bits."""
+    ends = [x[-1] for pair in view.pairs for seed in view.seeds(*pair) if len(x := _nats_over_tokens(seed)[0])]
     size, name = _unit(max(ends, default=0.0))
+    bits = {row: any(view.options(*pair).get("bits") for pair in view.pairs if pair[0] == row) for row in view.rows}
 
-    def curve(seed: Measured) -> tuple[Any, Any]:
-        x, y = _perplexity_over_tokens(seed)
-        return x / size, y
+    def curve(row: str, seed: Measured) -> tuple[Any, Any]:
+        x, nll = _nats_over_tokens(seed)
+        return x / size, nll / math.log(2) if bits[row] else np.exp(nll)
 
-    return _checks(view, curve, "perplexity", f"tokens read{name}")
+    return _checks(view, curve, lambda row: "bits a character" if bits[row] else "perplexity", f"tokens read{name}")
 
 
-def _checks(view: View, curve: Callable[[Measured], tuple[Any, Any]], of: str, over: str) -> Figure:
-    """A panel a row, a colour an entrant, a curve a seed, on a logarithmic axis; a dot where the task was solved."""
+def _checks(
+    view: View,
+    curve: Callable[[str, Measured], tuple[Any, Any]],
+    of: Callable[[str], str],
+    over: str,
+    level: float | None = None,
+) -> Figure:
+    """A panel a row, a colour an entrant, a curve a seed, on a logarithmic axis; a dot where the task was solved.
+
+    Args:
+        view: what there is.
+        curve: of a row and a seed.
+        of: what a row's curves are of.
+        over: what the other axis counts.
+        level: that of the best constant answer, for a line.
+    """
     columns = min(3, len(view.rows))
-    figure, grid = parts.panels(-(-len(view.rows) // columns), columns, each=2.6, hspace=0.65, wspace=0.45)
+    alike = len({of(row) for row in view.rows}) == 1
+    figure, grid = parts.panels(
+        -(-len(view.rows) // columns), columns, each=2.6, hspace=0.65, wspace=0.45 if alike else 0.7
+    )
     panels = parts.used(grid, len(view.rows))
     for row, axes in zip(view.rows, panels, strict=True):
         axes.set_title(row_label(view.entry, row), **TITLE)
         for entrant in (entrant for r, entrant in view.pairs if r == row):
             style = view.colour(entrant)
             for i, seed in enumerate(view.seeds(row, entrant)):
-                x, y = curve(seed)
+                x, y = curve(row, seed)
                 axes.plot(*parts.thin(x, y), linewidth=1.4, label=None if i else entrant, **style)
                 if seed.runs[0].solved:
                     axes.plot(x[-1:], y[-1:], "o", markersize=4.5, color=style["color"], zorder=3)
         drawing.log_scale(axes, np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines]))
         drawing.dress(axes)
+        if level is not None:
+            axes.axhline(level, zorder=2.5, **parts.LEVEL)
+        if not alike or axes in grid[:, 0]:
+            axes.set_ylabel(of(row), color=INK)
     parts.iterations(panels[-columns:], over)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(of, color=INK)
     solved = any(seed.runs[0].solved for pair in view.pairs for seed in view.seeds(*pair))
-    parts.key(figure, *panels, more=[parts.dot(INK, label="solved")] * solved)
+    more = [parts.dot(INK, label="solved")] * solved
+    if level is not None:
+        more.append(parts.line(label=f"{CONSTANT}: {level:.3g}", **parts.LEVEL))
+    parts.key(figure, *panels, more=more)
     return figure
 
 
@@ -232,11 +260,11 @@ def _smooth(x: Any, y: Any, parts: int) -> tuple[Any, Any]:
     return drawing.running_median(x, y, len(y) // parts)
 
 
-def _perplexity_over_tokens(seed: Measured) -> tuple[Any, Any]:
-    """Tokens, and perplexity of the checks but that of the untrained network."""
+def _nats_over_tokens(seed: Measured) -> tuple[Any, Any]:
+    """Tokens, and nats a token in the checks but that of the untrained network."""
     x, nll = drawing.series(parts.log(seed), "scores", "nll")
     after = x > 0
-    return _tokens(seed, x[after]), np.exp(nll[after])
+    return _tokens(seed, x[after]), nll[after]
 
 
 def _tokens(seed: Measured, iterations: Any) -> Any:

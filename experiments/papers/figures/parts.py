@@ -55,8 +55,8 @@ def used(grid: Any, count: int) -> list[Axes]:
     return list(grid.flat[:count])
 
 
-def head(figure: Figure, entry: Entry, preset: Preset) -> None:
-    """What it is, where it is from, how much of it was computed."""
+def head(figure: Figure, entry: Entry, preset: Preset) -> float:
+    """What it is, where it is from, how much of it was computed; inches that this needs above the figure."""
     inch, left = 1 / figure.get_figheight(), 0.15
     what = f"{entry.label}: {entry.title}"
     about = f"{entry.paper}; computed: {preset.about}" if preset.about else entry.paper
@@ -69,6 +69,7 @@ def head(figure: Figure, entry: Entry, preset: Preset) -> None:
     figure.text(left / WIDTH, 1 - (top - 0.22) * inch, what, fontsize=title, fontweight="bold", color=INK)
     for number, line in enumerate(lines):
         figure.text(left / WIDTH, 1 - (top + number * step) * inch, line, fontsize=size, color=MUTED)
+    return (len(lines) - 1) * step
 
 
 def _fitting(text: str, room: float) -> tuple[float, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 import subprocess
@@ -179,6 +180,45 @@ def test_a_long_subtitle_is_wrapped() -> None:
         assert 1 < len(lines) <= 3
         assert " ".join(lines) == about
         assert max(parts._width(line, size) for line in lines) <= 72 * 10.2
+
+
+@pytest.mark.parametrize("name", ["kag-5", "wiseman-1", "kag-6"])
+def test_a_title_has_room_however_long_its_subtitle(name: str, tmp_path: Path) -> None:
+    """As far from the upper edge as with a subtitle of one line."""
+    entry, preset = small(name, seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    figure = figures.FIGURES[entry.plan().draw](figures.View(entry, preset, measured))
+    more = parts.head(figure, entry, preset)
+    title = next(text for text in figure.texts if text.get_text().startswith(entry.label))
+    high = figure.get_figheight()
+    assert high + more - title.get_position()[1] * high == pytest.approx(0.30)
+    assert more == 0 or name != "kag-6"
+    png = figures.draw(entry, preset, measured)
+    assert struct.unpack(">I", png[20:24])[0] == pytest.approx(130 * (high + more), abs=2)
+
+
+def test_a_figure_has_the_units_of_its_table(tmp_path: Path) -> None:
+    """Bits by characters, perplexity by words."""
+    entry, preset = small("kag-5", seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    characters, by_words = drawn(entry, preset, measured)
+    assert (characters.get_ylabel(), by_words.get_ylabel()) == ("bits a character", "perplexity")
+    text = Run(measured[Cell("words", "FPTT", 1)].runs[0].run).metrics.read_text()
+    log = [json.loads(line) for line in text.splitlines()]
+    nll = [line["scores"]["nll"] for line in log if "scores" in line][-1]
+    assert named_curves(by_words)["FPTT"].get_ydata()[-1] == pytest.approx(math.exp(nll))
+    assert named_curves(characters)["FPTT"].get_ydata()[-1] == pytest.approx(nll / math.log(2))
+
+
+def test_errors_are_named_and_stand_beside_the_constant_answer(tmp_path: Path) -> None:
+    entry, preset = small("kag-figure-2", seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    panels = drawn(entry, preset, measured)
+    assert panels[0].get_ylabel() == "mean squared error"
+    for axes in panels:
+        levels = [line for line in axes.lines if list(line.get_ydata()) == [1 / 6, 1 / 6]]
+        assert len(levels) == 1
+    assert "constant answer: 0.167" in words(svg(entry, preset, measured))
 
 
 def test_what_is_not_computed_is_named_whoever_it_is_of(tmp_path: Path) -> None:
