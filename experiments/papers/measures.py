@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 from algorithms.dynamic import Config as Dynamic
-from experiments import checks, evaluate, journal, rundir, standing
+from datasets.task import Task
+from experiments import build, checks, evaluate, journal, record, rundir, standing
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.parallel.job import Chain, Derived, Job
 from experiments.result import Result
+from experiments.settings import Settings
 from minigrad.errors import InputError
 
 PERCENT = 100.0
@@ -56,6 +59,17 @@ class Measured:
     def budget(self) -> int:
         """Iterations that its runs could have used."""
         return max((run.iterations for run in self.runs if run.status == "budget"), default=0)
+
+    def told(self) -> tuple[Settings, Task]:
+        """What its (first) run was told, and the task of that; of the task's data nothing is read.
+
+        Raises:
+            InputError: if there is no such task any more.
+            RunError: if the run's directory is gone or damaged.
+        """
+        run = rundir.Run(self.runs[0].run)
+        settings = record.load(Settings, rundir.read_config(run)["settings"], str(run.config))
+        return settings, build.make_task(settings)
 
     @property
     def seconds(self) -> float:
@@ -229,6 +243,18 @@ def _before_last_pass(lines: list[dict[str, Any]], done: Result, every: int) -> 
     if every:
         return done.iterations - every
     return max((x["iteration"] for x in lines if "error" in x and x["iteration"] < done.iterations), default=0)
+
+
+def constant_perplexity(measured: Measured, *, bits: bool = False) -> float | None:
+    """What the frequencies of the tokens score in testing; None where the text cannot be read.
+
+    Args:
+        measured: a cell of the measure `perplexity`.
+        bits: as there.
+    """
+    with suppress(InputError, OSError):
+        return _told(measured.told()[1].chance["nll"], bits)
+    return None
 
 
 def _told(nll: float, bits: bool) -> float:

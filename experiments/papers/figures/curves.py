@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.task import Finite, Task, Windowed
-from experiments import build, drawing, record, rundir
+from datasets.task import Finite, Windowed
+from experiments import drawing
 from experiments.drawing import FAINT, INK, TITLE, Line
 from experiments.papers import comparison
 from experiments.papers.comparison import CONSTANT
 from experiments.papers.figures import parts
 from experiments.papers.figures.view import View, row_label
 from experiments.papers.measures import PERCENT, Measured
-from experiments.settings import Settings
 from minigrad.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _cost_of_seeds(axes: Axes, seeds: Sequence[Measured], label: str, **style: A
 def errors(view: View) -> Figure:
     """Error of the checks over iterations; a dot where the task was solved, a line at the best constant answer."""
     first = view.seeds(*view.pairs[0])[0]
-    _, task = _built(first)
+    _, task = first.told()
     name, level = next(iter(task.chance.items()))
 
     def curve(row: str, seed: Measured) -> tuple[Any, Any]:
@@ -231,18 +230,11 @@ def _progress(view: View) -> tuple[Along, str]:
 
 def _of_a_pass(seed: Measured) -> float | None:
     """Iterations of a pass, the mean of many: one may end within a batch."""
-    settings, task = _built(seed)
+    settings, task = seed.told()
     with suppress(InputError):
         if isinstance(task, Finite):
             return task.batches_of(settings.seed, MANY, settings.batch_size) / MANY
     return None
-
-
-def _built(seed: Measured) -> tuple[Settings, Task]:
-    """What a run was told, and its task; no file of data is read."""
-    run = rundir.Run(seed.runs[0].run)
-    settings = record.load(Settings, rundir.read_config(run)["settings"], str(run.config))
-    return settings, build.make_task(settings)
 
 
 def _cost_means(lines: Sequence[Line]) -> tuple[Any, Any]:
@@ -269,7 +261,7 @@ def _nats_over_tokens(seed: Measured) -> tuple[Any, Any]:
 
 def _tokens(seed: Measured, iterations: Any) -> Any:
     """Tokens that a run had read after some iterations; about so many where they cannot be known without the text."""
-    settings, task = _built(seed)
+    settings, task = seed.told()
     with suppress(InputError):
         if isinstance(task, Windowed):
             return np.array([task.tokens_read(settings.seed, int(n), settings.batch_size) for n in iterations], float)

@@ -78,8 +78,15 @@ def test_nothing_refers_to_what_is_not_there(found: Entry) -> None:
             assert {*(special.rows or ())} <= {*rows}
             assert {*(special.entrants or ())} <= {*entrants}
     for claim in found.claims:
-        assert {*(claim.rows or ())} <= {*rows}
+        assert {*(claim.rows or ()), claim.less_row or rows[0]} <= {*rows}
         assert {claim.more, claim.less} <= {*entrants, CONSTANT}
+
+
+@pytest.mark.parametrize("found", RUNNABLE, ids=idfn)
+def test_what_cannot_be_compared_names_what_it_is_of(found: Entry) -> None:
+    for preset in found.presets.values():
+        assert preset.substitute != "less data"
+        assert (preset.substitute == "") == preset.comparable
 
 
 @pytest.mark.parametrize("found", RUNNABLE, ids=idfn)
