@@ -66,6 +66,8 @@ class Summary:
     """Median under the second reading of the criterion."""
     constant: float | None = None
     """What the best constant answer scores, where that is known."""
+    order: str = ""
+    """What the paper prints in place of a number: how it grows, in the paper's symbols."""
 
     @property
     def learnt(self) -> bool:
@@ -166,10 +168,12 @@ def _summary(
         bits = options_of(entry, preset, row, entrant).get("bits", False)
         constant = constant_perplexity(found[0], bits=bits)
     seconds = [m.second for m in found if m.second is not None]
+    printed = entry.published(row, entrant)
     return Summary(
         row=row,
         entrant=entrant,
-        published=entry.published(row, entrant),
+        published=None if isinstance(printed, str) else printed,
+        order=printed if isinstance(printed, str) else "",
         values=[m.value for m in found if m.value is not None],
         intervals=[m.interval for m in found],
         wanted=len(cells),
@@ -277,6 +281,11 @@ def number(value: float | None, unit: str) -> str:
     if "bpc" in unit:
         return f"{value:.3f}"
     return f"{value:.2f}" if any(word in unit for word in FRACTIONS) else f"{value:,.0f}"
+
+
+def paper_text(ours: Summary, unit: str) -> str:
+    """What the paper prints: a number, or an order of growth."""
+    return f"Ω({ours.order})" if ours.order else number(ours.published, unit)
 
 
 def ours_text(ours: Summary, unit: str) -> str:

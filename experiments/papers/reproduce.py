@@ -250,7 +250,7 @@ def _rows(entry: Entry, preset: Preset, summaries: list[Summary]) -> Iterable[tu
         row, before = (s.row if s.row != before else ""), s.row
         spent = duration(s.seconds) if s.seconds else ""
         shown = comparison.agreement(entry, preset, s)
-        paper = comparison.number(s.published, entry.unit)
+        paper = comparison.paper_text(s, entry.unit)
         ours = comparison.ours_text(s, entry.unit) + ("" if s.seeds == s.wanted else f", {s.seeds} of {s.wanted} seeds")
         yield row, s.entrant, paper, ours, "" if shown == "-" else shown, spent
 
@@ -269,9 +269,10 @@ def _named(cells: list[Cell]) -> str:
 
 
 def verdict_lines(entry: Entry, preset: Preset, summaries: list[Summary]) -> list[str]:
-    """What became of each claim, and the answer to each question."""
+    """What became of each claim that is about these entrants, and the answer to each question."""
     words = {"paper": "the paper's claim", "question": "our question"}
-    return [f"{words[v.claim.by]}: {v.claim.text}. {v.sentence}" for v in comparison.judge(entry, preset, summaries)]
+    judged = [verdict for verdict in comparison.judge(entry, preset, summaries) if verdict.rows]
+    return [f"{words[v.claim.by]}: {v.claim.text}. {v.sentence}" for v in judged]
 
 
 def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[str, Any]:
@@ -281,7 +282,7 @@ def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[st
         {
             "row": s.row,
             "entrant": s.entrant,
-            "paper": s.published,
+            "paper": s.order or s.published,
             "median": s.median,
             "range": s.range,
             "values": s.values,

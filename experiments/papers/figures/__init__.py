@@ -49,6 +49,7 @@ def draw(
 
 FIGURES: dict[str | None, Callable[[View], Figure]] = {
     None: numbers.dots,
+    "along": numbers.along,
     "norms": curves.norms,
     "cost": curves.cost,
     "angle": pictures.angle,

@@ -143,6 +143,15 @@ def test_the_constant_answer_stands_beside_accuracies_in_both_readings() -> None
     assert ("temporal", "constant answer") not in summaries(entry(), {})
 
 
+def test_an_order_of_growth_stands_where_the_paper_has_no_number() -> None:
+    given = entry("memory", "MiB", rows=[["temporal", "T/K"], ["adding", "1"]])
+    ours = summaries(given, measured(1.5))["temporal", "TPTT"]
+    assert (ours.published, comparison.paper_text(ours, "MiB")) == (None, "Ω(T/K)")
+    assert comparison.agreement(given, given.preset("quick"), ours) == "-"
+    number = summaries(entry(), measured(1.5))["temporal", "TPTT"]
+    assert comparison.paper_text(number, "iterations") == "1,000"
+
+
 NOBODY = (None, None, None)
 
 

@@ -94,6 +94,28 @@ def test_the_papers_numbers_stand_beside_ours(tmp_path: Path) -> None:
     assert found.count("700") >= 1
 
 
+def test_orders_of_growth_stand_beside_our_numbers(tmp_path: Path) -> None:
+    entry, preset = small("kag-1")
+    found = words(svg(entry, preset, fakes.fill(tmp_path, entry, preset)))
+    assert found.count("Ω(T/K)") == 6
+    assert found.count("paper") == 1  # the column: there is no mark to explain
+
+
+def test_numbers_over_alpha_stand_beside_the_level_without_it(tmp_path: Path) -> None:
+    entry, preset = small("kag-alpha")
+    measured = fakes.fill(tmp_path, entry, preset)
+    for cell in measured:
+        alpha = float(cell.row.removeprefix("alpha = "))
+        measured[cell] = replace(measured[cell], value=5 + alpha)
+    (axes,) = drawn(entry, preset, measured)
+    curves = named_curves(axes)
+    x, y = curves["FPTT"].get_data()
+    assert [*x] == [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 0.8, 1.0]
+    assert [*y] == pytest.approx([5 + alpha for alpha in x])
+    assert [*curves["online TBPTT (alpha = 0)"].get_ydata()] == [5.0, 5.0]
+    assert axes.get_xlabel() == "alpha (logarithmic)"
+
+
 def test_a_length_that_the_budget_ended_has_an_arrow(tmp_path: Path) -> None:
     entry, preset = small("manchev-1", seeds=1)
     cells = [Cell("temporal", "TPTT", 1)]
