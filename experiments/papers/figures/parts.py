@@ -103,7 +103,7 @@ def _width(text: str, size: float, bold: bool = False) -> float:
 
 
 def key(figure: Figure, *panels: Axes, more: Sequence[Any] = ()) -> None:
-    """All names once, below the title; in two lines where they do not fit into one."""
+    """All names once, below the title; in two lines where they do not fit into one, for which the figure grows."""
     named: dict[str, Any] = {}
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -111,11 +111,19 @@ def key(figure: Figure, *panels: Axes, more: Sequence[Any] = ()) -> None:
     named |= {handle.get_label(): handle for handle in more}
     wide = sum(_width(name, SMALL) + (1.6 + 0.5 + 1.4) * SMALL for name in named)
     lines = 1 if wide <= 72 * (WIDTH - 0.3) else 2
+    _grow(figure, (lines - 1) * 1.4 * SMALL / 72)
     figure.legend(
         named.values(), named.keys(), loc="upper left", ncols=-(-len(named) // lines), fontsize=SMALL, frameon=False,
         labelcolor=INK, bbox_to_anchor=(0.15 / WIDTH, 1 - (HEADING + 0.04) / figure.get_figheight()), borderaxespad=0,
         handlelength=1.6, handletextpad=0.5, columnspacing=1.4, labelspacing=0.25,
     )  # fmt: skip
+
+
+def _grow(figure: Figure, more: float) -> None:
+    """So many inches more above the panels, which stay as they are."""
+    high, to = figure.get_figheight(), figure.subplotpars
+    figure.set_figheight(high + more)
+    figure.subplots_adjust(top=to.top * high / (high + more), bottom=to.bottom * high / (high + more))
 
 
 def iterations(panels: Sequence[Axes], words: str = "iteration") -> None:

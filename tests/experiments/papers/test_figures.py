@@ -183,6 +183,20 @@ def test_accuracies_lie_where_as_much_was_read(tmp_path: Path) -> None:
     assert named_curves(axes)["FPTT"].get_xdata()[-1] == 3 * fakes.PASS
 
 
+def test_many_names_stand_above_the_panels(tmp_path: Path) -> None:
+    """Seven methods of table 6 fill two lines; neither runs into a panel's title, nor out of the figure."""
+    entry, preset = small("kag-6", seeds=1)
+    preset = replace(preset, entrants=None, comparable=True)
+    figure = figures.FIGURES["accuracy"](figures.View(entry, preset, fakes.fill(tmp_path, entry, preset)))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    names, title = legend.get_window_extent(), figure.axes[0].title.get_window_extent()
+    assert len(legend.get_texts()) == 9
+    assert len({round(text.get_window_extent().y0) for text in legend.get_texts()}) > 1
+    assert names.y0 > figure.axes[0]._left_title.get_window_extent().y1 >= title.y1
+    assert names.x1 < figure.bbox.x1
+
+
 def test_tokens_are_counted_in_a_unit_that_suits_them(tmp_path: Path) -> None:
     assert [curves._unit(n) for n in (3e3, 4e3, 3e6, 5e6)] == [
         (1.0, ""), (1e3, " (thousands)"), (1e3, " (thousands)"), (1e6, " (millions)"),
