@@ -208,7 +208,7 @@ def _accuracy_curves(
     """Accuracy of one entrant in one row, a curve a seed; those of controls are thin, or they would hide the same."""
     for i, seed in enumerate(seeds):
         x, y = drawing.series(parts.log(seed), "scores", "error")
-        width = (1.1 if control else 2.6) if len(seeds) == 1 else (0.8 if control else 2.1)
+        width = 1.0 if control else 2.5
         axes.plot(*parts.thin(along(seed, x), PERCENT * (1 - y)), linewidth=width, label=None if i else label, **style)
 
 
