@@ -43,7 +43,7 @@ def canvas(width: float, height: float) -> Figure:
 
 
 def png(figure: Figure, without: float = 0) -> bytes:
-    """The figure as PNG, without so many inches at its top; nothing in it tells when or by what it was made."""
+    """The figure as PNG, without so many inches at its top, or with more; nothing tells when or by what it was made."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None}, bbox_inches=_part(figure, without))
     return buffer.getvalue()
@@ -83,7 +83,7 @@ def kept(make: Callable[[], bytes], path: Path) -> Path | None:
 
 
 def _part(figure: Figure, without: float) -> Any:
-    """All of a figure but so many inches at its top."""
+    """All of a figure but so many inches at its top; less than none is a margin above it."""
     from matplotlib.transforms import Bbox
 
     width, height = figure.get_size_inches()

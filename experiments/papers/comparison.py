@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from experiments import build
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell, Claim, Entry, Preset
-from experiments.papers.measures import PERCENT, Measured
+from experiments.papers.measures import PERCENT, Measured, constant_perplexity, options_of
 
 CONSTANT = "constant answer"
 """The entrant that needs no training: the best constant."""
@@ -30,7 +30,17 @@ ENOUGH = 3
 
 Agreement = Literal["agrees", "higher", "lower", "not reached", "too little budget", "-"]
 
-Status = Literal["holds", "does not hold", "no clear difference", "neither got there", "not computed"]
+Status = Literal[
+    "holds",
+    "does not hold",
+    "no clear difference",
+    "neither got there",
+    "neither beats the constant answer",
+    "not computed",
+]
+
+DECIDED: tuple[Status, ...] = ("holds", "does not hold", "no clear difference")
+"""What is a verdict, if only that there is no difference."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,16 @@ class Summary:
     seconds: float = 0.0
     second: float | None = None
     """Median under the second reading of the criterion."""
+    constant: float | None = None
+    """What the best constant answer scores, where that is known."""
+    order: str = ""
+    """What the paper prints in place of a number: how it grows, in the paper's symbols."""
+
+    @property
+    def learnt(self) -> bool:
+        """Whether a seed does better than a constant answer, as far as that is known."""
+        best = self.constant
+        return best is None or any(value > best if self.higher else value < best for value in self.values)
 
     @property
     def seeds(self) -> int:
@@ -98,6 +118,8 @@ class Verdict:
     rows: dict[str, Status]
     seeds: tuple[int, int]
     """Fewest seeds of a row that was judged, of the one side and of the other; (0, 0) if none was."""
+    on: str = ""
+    """What it was judged on in place of what the paper's claim is about; empty: on just that."""
 
     @property
     def firm(self) -> bool:
@@ -110,10 +132,14 @@ class Verdict:
         by: dict[str, list[str]] = {}
         for row, status in self.rows.items():
             by.setdefault(status, []).append(row)
-        said = "; ".join(f"{status}: {', '.join(by[status])}" for status in get_args(Status) if status in by)
+        said = "; ".join(f"{self.told(status)}: {', '.join(by[status])}" for status in get_args(Status) if status in by)
         if not min(self.seeds):
             return said or "nothing to judge it by"
         return f"{said} ({self.seeds[0]} against {self.seeds[1]} seeds{'' if self.firm else ': a hint, no more'})"
+
+    def told(self, status: Status) -> str:
+        """A status with what it is about, where that is not what the paper speaks of."""
+        return f"{status} on {self.on}" if self.on and status in DECIDED else status
 
 
 def summarise(entry: Entry, preset: Preset, measured: Mapping[Cell, Measured]) -> list[Summary]:
@@ -125,19 +151,29 @@ def summarise(entry: Entry, preset: Preset, measured: Mapping[Cell, Measured]) -
     out: list[Summary] = []
     for row in dict.fromkeys(row for row, _ in by_pair):
         pairs = [(pair, cells) for pair, cells in by_pair.items() if pair[0] == row]
-        out += [_summary(entry, *pair, cells, measured) for pair, cells in pairs]
+        ours = [_summary(entry, preset, *pair, cells, measured) for pair, cells in pairs]
         if plan.measure in ("accuracy", "transfer"):
-            out.append(_constant(entry, preset, pairs[0][1][0]))
+            constant = _constant(entry, preset, pairs[0][1][0])
+            ours = [*(replace(s, constant=constant.median) for s in ours), constant]
+        out += ours
     return out
 
 
-def _summary(entry: Entry, row: str, entrant: str, cells: list[Cell], measured: Mapping[Cell, Measured]) -> Summary:
+def _summary(
+    entry: Entry, preset: Preset, row: str, entrant: str, cells: list[Cell], measured: Mapping[Cell, Measured]
+) -> Summary:
     found = [measured[cell] for cell in cells if cell in measured]
+    constant = None
+    if entry.plan().measure == "perplexity" and found and found[0].runs:
+        bits = options_of(entry, preset, row, entrant).get("bits", False)
+        constant = constant_perplexity(found[0], bits=bits)
     seconds = [m.second for m in found if m.second is not None]
+    printed = entry.published(row, entrant)
     return Summary(
         row=row,
         entrant=entrant,
-        published=entry.published(row, entrant),
+        published=None if isinstance(printed, str) else printed,
+        order=printed if isinstance(printed, str) else "",
         values=[m.value for m in found if m.value is not None],
         intervals=[m.interval for m in found],
         wanted=len(cells),
@@ -146,6 +182,7 @@ def _summary(entry: Entry, row: str, entrant: str, cells: list[Cell], measured: 
         notes=tuple(f"seed {c.seed}: {measured[c].note}" for c in cells if c in measured and measured[c].note),
         seconds=sum(m.seconds for m in found),
         second=statistics.median(seconds) if seconds else None,
+        constant=constant,
     )
 
 
@@ -194,7 +231,7 @@ def _widened(entry: Entry, low: float, high: float) -> tuple[float, float]:
     return low * (1 - margin), high * (1 + margin)
 
 
-def judge(entry: Entry, summaries: list[Summary]) -> list[Verdict]:
+def judge(entry: Entry, preset: Preset, summaries: list[Summary]) -> list[Verdict]:
     """Every claim of an entry against our numbers."""
     found = {(s.row, s.entrant): s for s in summaries}
     margin = CLEAR if "%" in entry.unit else 0.0
@@ -205,16 +242,21 @@ def judge(entry: Entry, summaries: list[Summary]) -> list[Verdict]:
         judged = {row: _compare(claim, more, less, margin) for row, (more, less) in pairs.items() if more and less}
         known = [pairs[row] for row, status in judged.items() if status != "not computed"]
         seeds = [min((side[i].seeds for side in known), default=0) for i in (0, 1)]  # type: ignore[union-attr]
-        verdicts.append(Verdict(claim, judged, (seeds[0], seeds[1])))
+        verdicts.append(Verdict(claim, judged, (seeds[0], seeds[1]), preset.substitute))
     return verdicts
 
 
 def _compare(claim: Claim, more: Summary, less: Summary, margin: float) -> Status:
-    """Whether `more` is ahead of `less`: on every seed, whatever a larger budget would bring."""
+    """Whether `more` is ahead of `less`: on every seed, whatever a larger budget would bring.
+
+    Of two networks that have learnt nothing it says nothing which is ahead.
+    """
     if not more.seeds or not less.seeds:
         return "not computed"
     if not claim.higher and not more.values and not less.values:
         return "neither got there"
+    if not (more.learnt or less.learnt) and CONSTANT not in (more.entrant, less.entrant):
+        return "neither beats the constant answer"
     ahead, behind = (_range(more), _range(less)) if _same_budget(more, less) else (more.interval, less.interval)
     if not claim.higher:
         ahead, behind = (-ahead[1], -ahead[0]), (-behind[1], -behind[0])
@@ -239,6 +281,11 @@ def number(value: float | None, unit: str) -> str:
     if "bpc" in unit:
         return f"{value:.3f}"
     return f"{value:.2f}" if any(word in unit for word in FRACTIONS) else f"{value:,.0f}"
+
+
+def paper_text(ours: Summary, unit: str) -> str:
+    """What the paper prints: a number, or an order of growth."""
+    return f"Ω({ours.order})" if ours.order else number(ours.published, unit)
 
 
 def ours_text(ours: Summary, unit: str) -> str:

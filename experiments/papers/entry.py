@@ -26,6 +26,7 @@ and each such cell is one or several training runs and a number that is read off
     by_row = {adding = {...}}    settings, config, method or printed for one row
 
     [presets.quick]              seeds, and what else differs: settings, config, options of the measure, rows
+    comparable = false           its numbers are of another task, or of less data, which `on` then names
     special = [{rows = [...], entrants = [...], settings = {...}}]  the same for some cells only
 
     [[claims]]                   what the paper says of these numbers, see experiments/papers/comparison.py
@@ -138,11 +139,18 @@ class Preset:
     options: dict[str, Any] = field(default_factory=dict)
     comparable: bool = True
     """Whether its numbers are of the kind that the paper prints, or of a smaller task."""
+    on: str = ""
+    """What it computes on in place of what the paper did, where that is no other task."""
     rows: list[str] | None = None
     entrants: list[str] | None = None
     config: dict[str, Any] = field(default_factory=dict)
     special: list[Special] = field(default_factory=list)
     """Later ones come before earlier ones."""
+
+    @property
+    def substitute(self) -> str:
+        """What its numbers are of, if not of what the paper's are of: empty where they can be compared."""
+        return "" if self.comparable else str(self.on or self.settings.get("task", "less data"))
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 from algorithms.dynamic import Config as Dynamic
-from experiments import checks, evaluate, journal, rundir, standing
+from datasets.task import Task
+from experiments import build, checks, evaluate, journal, record, rundir, standing
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.parallel.job import Chain, Derived, Job
 from experiments.result import Result
+from experiments.settings import Settings
 from minigrad.errors import InputError
 
 PERCENT = 100.0
@@ -56,6 +59,17 @@ class Measured:
     def budget(self) -> int:
         """Iterations that its runs could have used."""
         return max((run.iterations for run in self.runs if run.status == "budget"), default=0)
+
+    def told(self) -> tuple[Settings, Task]:
+        """What its (first) run was told, and the task of that; of the task's data nothing is read.
+
+        Raises:
+            InputError: if there is no such task any more.
+            RunError: if the run's directory is gone or damaged.
+        """
+        run = rundir.Run(self.runs[0].run)
+        settings = record.load(Settings, rundir.read_config(run)["settings"], str(run.config))
+        return settings, build.make_task(settings)
 
     @property
     def seconds(self) -> float:
@@ -231,6 +245,18 @@ def _before_last_pass(lines: list[dict[str, Any]], done: Result, every: int) -> 
     return max((x["iteration"] for x in lines if "error" in x and x["iteration"] < done.iterations), default=0)
 
 
+def constant_perplexity(measured: Measured, *, bits: bool = False) -> float | None:
+    """What the frequencies of the tokens score in testing; None where the text cannot be read.
+
+    Args:
+        measured: a cell of the measure `perplexity`.
+        bits: as there.
+    """
+    with suppress(InputError, OSError):
+        return _told(measured.told()[1].chance["nll"], bits)
+    return None
+
+
 def _told(nll: float, bits: bool) -> float:
     """Nats a token as perplexity or bits."""
     return nll / math.log(2) if bits else math.exp(nll)
@@ -283,11 +309,16 @@ MEASURES: dict[str, Callable[..., Chain[Measured]]] = {
 
 def chain(entry: Entry, preset: Preset, cell: Cell, places: Mapping[str, Any]) -> Chain[Measured]:
     """The chain of a cell, with the arguments and the refusals of `entry.first_job`."""
+    options = options_of(entry, preset, cell.row, cell.entrant)
+    return measure(entry.plan().measure, entries.first_job(entry, preset, cell, places), options)
+
+
+def options_of(entry: Entry, preset: Preset, row: str, entrant: str) -> dict[str, Any]:
+    """Options of the measure in a row and for an entrant."""
     plan = entry.plan()
-    own = next(entrant.options for entrant in plan.entrants if entrant.name == cell.entrant)
-    of_row = plan.cases[cell.row].options if cell.row in plan.cases else {}
-    options = {**plan.options, **of_row, **own, **preset.options}
-    return measure(plan.measure, entries.first_job(entry, preset, cell, places), options)
+    own = next(e.options for e in plan.entrants if e.name == entrant)
+    of_row = plan.cases[row].options if row in plan.cases else {}
+    return {**plan.options, **of_row, **own, **preset.options}
 
 
 def measure(name: str, job: Job, options: dict[str, Any]) -> Chain[Measured]:

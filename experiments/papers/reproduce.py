@@ -240,7 +240,7 @@ def lines(found: Reproduced, preset_name: str) -> list[str]:
     out += ["", *table(legend)] if legend else []
     out += [""] + [f"{s.row}, {s.entrant}: {note}" for s in summaries for note in s.notes]
     out += _failed(found.failures)
-    out += ["", *verdict_lines(entry, summaries)] if entry.claims else []
+    out += ["", *verdict_lines(entry, preset, summaries)] if entry.claims else []
     return out + [f"note: {note}" for note in entry.notes]
 
 
@@ -250,7 +250,7 @@ def _rows(entry: Entry, preset: Preset, summaries: list[Summary]) -> Iterable[tu
         row, before = (s.row if s.row != before else ""), s.row
         spent = duration(s.seconds) if s.seconds else ""
         shown = comparison.agreement(entry, preset, s)
-        paper = comparison.number(s.published, entry.unit)
+        paper = comparison.paper_text(s, entry.unit)
         ours = comparison.ours_text(s, entry.unit) + ("" if s.seeds == s.wanted else f", {s.seeds} of {s.wanted} seeds")
         yield row, s.entrant, paper, ours, "" if shown == "-" else shown, spent
 
@@ -268,10 +268,11 @@ def _named(cells: list[Cell]) -> str:
     return first if len(cells) == 1 else f"{first} and {len(cells) - 1} more"
 
 
-def verdict_lines(entry: Entry, summaries: list[Summary]) -> list[str]:
-    """What became of each claim, and the answer to each question."""
+def verdict_lines(entry: Entry, preset: Preset, summaries: list[Summary]) -> list[str]:
+    """What became of each claim that is about these entrants, and the answer to each question."""
     words = {"paper": "the paper's claim", "question": "our question"}
-    return [f"{words[v.claim.by]}: {v.claim.text}. {v.sentence}" for v in comparison.judge(entry, summaries)]
+    judged = [verdict for verdict in comparison.judge(entry, preset, summaries) if verdict.rows]
+    return [f"{words[v.claim.by]}: {v.claim.text}. {v.sentence}" for v in judged]
 
 
 def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[str, Any]:
@@ -281,7 +282,7 @@ def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[st
         {
             "row": s.row,
             "entrant": s.entrant,
-            "paper": s.published,
+            "paper": s.order or s.published,
             "median": s.median,
             "range": s.range,
             "values": s.values,
@@ -297,8 +298,8 @@ def as_json(found: Reproduced, preset_name: str, figure: Path | None) -> dict[st
         for s in summaries
     ]
     claims = [
-        {"text": v.claim.text, "by": v.claim.by, "rows": v.rows, "seeds": v.seeds}
-        for v in comparison.judge(found.entry, summaries)
+        {"text": v.claim.text, "by": v.claim.by, "rows": v.rows, "seeds": v.seeds, "on": v.on or None}
+        for v in comparison.judge(found.entry, found.preset, summaries)
     ]
     failures = [record.plain(cell) | {"reason": why} for cell, why in found.failures.items()]
     return {

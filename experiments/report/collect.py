@@ -110,7 +110,11 @@ class Covered:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """What became of the claims; those of which nothing is computed are left out."""
-        return [v for v in comparison.judge(self.entry, self.summaries) if {*v.rows.values()} - {"not computed"}]
+        return [
+            v
+            for v in comparison.judge(self.entry, self.preset, self.summaries)
+            if {*v.rows.values()} - {"not computed"}
+        ]
 
     @property
     def seconds(self) -> float:

@@ -68,7 +68,8 @@ def _as_json(found: Collection, out: Path) -> dict[str, Any]:
                 "cells": table.cells,
                 "computed": len(table.measured),
                 "claims": [
-                    {"text": v.claim.text, "by": v.claim.by, "rows": v.rows, "seeds": v.seeds} for v in table.verdicts
+                    {"text": v.claim.text, "by": v.claim.by, "rows": v.rows, "seeds": v.seeds, "on": v.on or None}
+                    for v in table.verdicts
                 ],
             }
             for table in found.tables

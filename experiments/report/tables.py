@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from experiments import exits
 from experiments.display import duration
-from experiments.papers.comparison import CONSTANT, Agreement, Summary, Verdict, agreement, number, ours_text
+from experiments.papers.comparison import CONSTANT, Agreement, Summary, Verdict, agreement, ours_text, paper_text
 from experiments.papers.figures import row_label
 from experiments.report import words
 from experiments.report.collect import Collection, Covered
@@ -123,7 +123,7 @@ def _is_begun(table: Covered, row: str, group: list[Summary]) -> bool:
 
 def _is_compared(table: Covered) -> bool:
     """Whether the paper prints numbers for these."""
-    return any(s.published is not None for s in table.summaries)
+    return any(s.published is not None or s.order for s in table.summaries)
 
 
 def _head(name: str) -> Html:
@@ -151,7 +151,7 @@ def _columns(table: Covered, s: Summary) -> dict[str, Html | str]:
     """What a line shows, by the name of the column."""
     sign = agreement(table.entry, table.preset, s)
     columns: dict[str, Html | str] = {
-        "paper": number(s.published, table.entry.unit),
+        "paper": paper_text(s, table.entry.unit),
         "ours: median (range)": _ours(table, s),
         "seeds": "" if s.entrant == CONSTANT else f"{s.seeds} of {s.wanted}",
         "agreement": badge(*_SHOWN[sign]) if sign in _SHOWN else "",
@@ -195,7 +195,7 @@ def _seeds(table: Covered) -> Html | None:
 
 
 def _caption(table: Covered) -> str:
-    hollow = _is_compared(table) and table.preset.comparable
+    hollow = table.preset.comparable and any(s.published is not None for s in table.summaries)
     return f"{table.entry.label}, computed here." + (" Hollow: the paper's numbers; filled: ours." if hollow else "")
 
 

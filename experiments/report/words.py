@@ -78,16 +78,20 @@ def verdict(table: Covered, told: Verdict) -> str:
 
 
 def badge(told: Verdict) -> tuple[str, Tone]:
-    """A claim's fate in a word, and how it is meant; what rests on few seeds is neither good nor bad."""
+    """A claim's fate in a word, and how it is meant.
+
+    What rests on few seeds, or was judged on something else than what the paper speaks of, is neither good nor bad.
+    """
     states = {*told.rows.values()} - {"not computed"}
-    paper = told.claim.by == "paper"
+    paper, firm = told.claim.by == "paper", told.firm and not told.on
+    on = f" on {told.on}" if told.on else ""
     if states == {"holds"}:
-        return ("holds" if paper else "yes"), "good" if told.firm else "even"
+        return (f"holds{on}" if paper else f"yes{on}"), "good" if firm else "even"
     if states == {"does not hold"}:
-        return ("does not hold" if paper else "no"), "bad" if told.firm else "even"
+        return (f"does not hold{on}" if paper else f"no{on}"), "bad" if firm else "even"
     if len(states) == 1:
-        return next(iter(states)), "even"
-    return ("in part" if "holds" in states else "not shown"), "even"
+        return told.told(next(iter(states))), "even"
+    return (f"in part{on}" if "holds" in states else "not shown"), "even"
 
 
 def _pair(more: Summary, less: Summary, unit: str) -> str:

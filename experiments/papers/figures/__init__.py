@@ -43,14 +43,13 @@ def draw(
     if not view.rows:
         raise InputError(f"{entry.id}: nothing to draw, no cell is computed")
     figure = FIGURES[entry.plan().draw](view)
-    if heading:
-        parts.head(figure, entry, preset)
-    without = 0 if heading else parts.HEADING
+    without = -parts.head(figure, entry, preset) if heading else parts.HEADING
     return drawing.png(figure, without) if form == "png" else drawing.svg(figure, entry.id, without)
 
 
 FIGURES: dict[str | None, Callable[[View], Figure]] = {
     None: numbers.dots,
+    "along": numbers.along,
     "norms": curves.norms,
     "cost": curves.cost,
     "angle": pictures.angle,

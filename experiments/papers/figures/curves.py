@@ -1,22 +1,22 @@
-"""Curves over iterations: norms, training cost, accuracy."""
+"""Curves over iterations, passes or tokens: norms, training cost, errors, accuracy, perplexity."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.task import Windowed
-from experiments import build, drawing, record, rundir
-from experiments.drawing import COLOURS, DASHES, FAINT, INK, MUTED, TITLE, Line
+from datasets.task import Finite, Windowed
+from experiments import drawing
+from experiments.drawing import FAINT, INK, TITLE, Line
 from experiments.papers import comparison
-from experiments.papers.comparison import CONSTANT, Summary
+from experiments.papers.comparison import CONSTANT
 from experiments.papers.figures import parts
 from experiments.papers.figures.view import View, row_label
 from experiments.papers.measures import PERCENT, Measured
-from experiments.settings import Settings
 from minigrad.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 MEAN_OVER = 100
 """Iterations that a point of a training cost is the mean of, as in the paper."""
+
+MANY = 1_000
+"""Passes that the iterations of one are the mean of."""
 
 FAR_APART = 5
 """Where the longest run takes so many times the iterations of the shortest, the axis of iterations is logarithmic."""
@@ -97,103 +100,141 @@ def _cost_of_seeds(axes: Axes, seeds: Sequence[Measured], label: str, **style: A
 
 
 def errors(view: View) -> Figure:
-    """Error of the checks over iterations; a dot where the task was solved."""
+    """Error of the checks over iterations; a dot where the task was solved, a line at the best constant answer."""
+    first = view.seeds(*view.pairs[0])[0]
+    _, task = first.told()
+    name, level = next(iter(task.chance.items()))
 
-    def curve(seed: Measured) -> tuple[Any, Any]:
+    def curve(row: str, seed: Measured) -> tuple[Any, Any]:
         x, y = drawing.series(parts.log(seed), "error")
         return x[1:], y[1:]  # without that of the untrained network
 
-    return _checks(view, curve, "error", "iteration")
+    words = {"mse": "mean squared error"}.get(name, "error")
+    return _checks(view, curve, lambda row: words, "iteration", level)
 
 
 def perplexity(view: View) -> Figure:
-    """Perplexity of the checks over the tokens that were read."""
-    ends = [x[-1] for pair in view.pairs for seed in view.seeds(*pair) if len(x := _perplexity_over_tokens(seed)[0])]
+    """Perplexity of the checks over the tokens that were read; bits where the table has bits."""
+    ends = [x[-1] for pair in view.pairs for seed in view.seeds(*pair) if len(x := _nats_over_tokens(seed)[0])]
     size, name = _unit(max(ends, default=0.0))
+    bits = {row: any(view.options(*pair).get("bits") for pair in view.pairs if pair[0] == row) for row in view.rows}
 
-    def curve(seed: Measured) -> tuple[Any, Any]:
-        x, y = _perplexity_over_tokens(seed)
-        return x / size, y
+    def curve(row: str, seed: Measured) -> tuple[Any, Any]:
+        x, nll = _nats_over_tokens(seed)
+        return x / size, nll / math.log(2) if bits[row] else np.exp(nll)
 
-    return _checks(view, curve, "perplexity", f"tokens read{name}")
+    return _checks(view, curve, lambda row: "bits a character" if bits[row] else "perplexity", f"tokens read{name}")
 
 
-def _checks(view: View, curve: Callable[[Measured], tuple[Any, Any]], of: str, over: str) -> Figure:
-    """A panel a row, a colour an entrant, a curve a seed, on a logarithmic axis; a dot where the task was solved."""
+def _checks(
+    view: View,
+    curve: Callable[[str, Measured], tuple[Any, Any]],
+    of: Callable[[str], str],
+    over: str,
+    level: float | None = None,
+) -> Figure:
+    """A panel a row, a colour an entrant, a curve a seed, on a logarithmic axis; a dot where the task was solved.
+
+    Args:
+        view: what there is.
+        curve: of a row and a seed.
+        of: what a row's curves are of.
+        over: what the other axis counts.
+        level: that of the best constant answer, for a line.
+    """
     columns = min(3, len(view.rows))
-    figure, grid = parts.panels(-(-len(view.rows) // columns), columns, each=2.6, hspace=0.65, wspace=0.45)
+    alike = len({of(row) for row in view.rows}) == 1
+    figure, grid = parts.panels(
+        -(-len(view.rows) // columns), columns, each=2.6, hspace=0.65, wspace=0.45 if alike else 0.7
+    )
     panels = parts.used(grid, len(view.rows))
     for row, axes in zip(view.rows, panels, strict=True):
         axes.set_title(row_label(view.entry, row), **TITLE)
         for entrant in (entrant for r, entrant in view.pairs if r == row):
             style = view.colour(entrant)
             for i, seed in enumerate(view.seeds(row, entrant)):
-                x, y = curve(seed)
+                x, y = curve(row, seed)
                 axes.plot(*parts.thin(x, y), linewidth=1.4, label=None if i else entrant, **style)
                 if seed.runs[0].solved:
                     axes.plot(x[-1:], y[-1:], "o", markersize=4.5, color=style["color"], zorder=3)
         drawing.log_scale(axes, np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines]))
         drawing.dress(axes)
+        if level is not None:
+            axes.axhline(level, zorder=2.5, **parts.LEVEL)
+        if not alike or axes in grid[:, 0]:
+            axes.set_ylabel(of(row), color=INK)
     parts.iterations(panels[-columns:], over)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(of, color=INK)
     solved = any(seed.runs[0].solved for pair in view.pairs for seed in view.seeds(*pair))
-    parts.key(figure, *panels, more=[parts.dot(INK, label="solved")] * solved)
+    more = [parts.dot(INK, label="solved")] * solved
+    if level is not None:
+        more.append(parts.line(label=f"{CONSTANT}: {level:.3g}", **parts.LEVEL))
+    parts.key(figure, *panels, more=more)
     return figure
 
 
 def accuracy(view: View) -> Figure:
-    """Accuracy over iterations: one panel, or one an entrant where there are many curves."""
-    together = len(view.pairs) <= len(COLOURS)
-    groups = [view.entrants] if together else [[entrant] for entrant in view.entrants]
-    figure, grid = parts.panels(1, len(groups), each=3.4, wspace=0.3, sharey=True, left=0.75, right=0.5)
+    """Accuracy of the checks over passes through the data: a panel a row, a colour an entrant, a curve a seed."""
+    columns = min(3, len(view.rows))
+    figure, grid = parts.panels(
+        -(-len(view.rows) // columns), columns, each=3.4 if columns == 1 else 2.6, hspace=0.65, wspace=0.35,
+        sharey=True, left=0.75, right=0.5,
+    )  # fmt: skip
+    panels = parts.used(grid, len(view.rows))
     found = {(s.row, s.entrant): s for s in comparison.summarise(view.entry, view.preset, view.measured)}
-    rows = view.entry.row_names()
-    for entrants, axes in zip(groups, grid[0], strict=True):
-        for row, entrant in (pair for pair in view.pairs if pair[1] in entrants):
-            label = row_label(view.entry, row)
-            if len(view.rows) == 1:
-                name, style = entrant, view.colour(entrant)
-            else:
-                name = f"{label}, {entrant}" if len(entrants) > 1 else label
-                dashes = DASHES[view.entrants.index(entrant) % len(DASHES)] if together else "-"
-                style = {"color": COLOURS[rows.index(row) % len(COLOURS)], "linestyle": dashes}
-            _accuracy_curves(axes, view.seeds(row, entrant), name, **style)
-            published = found[row, entrant].published
+    along, over = _progress(view)
+    paper = False
+    for row, axes in zip(view.rows, panels, strict=True):
+        axes.set_title(row_label(view.entry, row), **TITLE)
+        for entrant in (entrant for r, entrant in view.pairs if r == row):
+            style, published = view.colour(entrant), found[row, entrant].published
+            control = view.is_control(entrant)
+            _accuracy_curves(axes, view.seeds(row, entrant), along, entrant, control, **style)
             if published is not None and view.preset.comparable:
-                mark = parts.hollow(style["color"])
+                mark, paper = parts.hollow(style["color"]), True
                 axes.plot(1.02, published, transform=axes.get_yaxis_transform(), clip_on=False, **mark)
+        axes.axhline(found[row, CONSTANT].values[0], zorder=1, **parts.LEVEL)
         drawing.dress(axes)
-        title = entrants[0] if not together else row_label(view.entry, view.rows[0]) if len(view.rows) == 1 else ""
-        axes.set_title(title, **TITLE)
-    _constant_line(grid[0], found)
-    grid[0][0].set_ylabel("accuracy (%)", color=INK)
-    parts.iterations(grid[0])
-    paper = any(s.published is not None for s in found.values()) and view.preset.comparable
-    parts.key(figure, *grid[0], more=[parts.line(label="the paper's best", **parts.hollow(INK))] if paper else [])
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy (%)", color=INK)
+    parts.iterations(panels[-columns:], over)
+    more = [parts.line(label="the paper's best", **parts.hollow(INK))] if paper else []
+    parts.key(figure, *panels, more=[*more, parts.line(label=CONSTANT, **parts.LEVEL)])
     return figure
 
 
-def _accuracy_curves(axes: Axes, seeds: Sequence[Measured], label: str, **style: Any) -> None:
-    """Accuracy of one entrant in one row, a curve a seed."""
+def _accuracy_curves(
+    axes: Axes, seeds: Sequence[Measured], along: Along, label: str, control: bool, **style: Any
+) -> None:
+    """Accuracy of one entrant in one row, a curve a seed; those of controls are thin, or they would hide the same."""
     for i, seed in enumerate(seeds):
         x, y = drawing.series(parts.log(seed), "scores", "error")
-        width = 1.5 if len(seeds) == 1 else 0.9
-        axes.plot(*parts.thin(x, PERCENT * (1 - y)), linewidth=width, label=None if i else label, **style)
+        width = 1.0 if control else 2.5
+        axes.plot(*parts.thin(along(seed, x), PERCENT * (1 - y)), linewidth=width, label=None if i else label, **style)
 
 
-def _constant_line(panels: Any, found: Mapping[tuple[str, str], Summary]) -> None:
-    """What the best constant answer scores, where all rows share it."""
-    levels = {s.values[0] for s in found.values() if s.entrant == CONSTANT}
-    if len(levels) != 1:
-        return
-    (level,) = levels
-    for axes in panels:
-        axes.axhline(level, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-    panels[-1].annotate(
-        CONSTANT, (1, level), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points",
-        ha="right", fontsize=8.5, color=MUTED,
-    )  # fmt: skip
+Along = Callable[[Measured, Any], Any]
+"""Where iterations of a run lie on an axis."""
+
+
+def _progress(view: View) -> tuple[Along, str]:
+    """An axis on which runs with batches of different sizes have read as much: passes; iterations where there are none.
+
+    Those of data without an end, and where data of a run cannot be read any more.
+    """
+    each = {seed.runs[0].run: _of_a_pass(seed) for pair in view.pairs for seed in view.seeds(*pair)}
+    known = {run: batches for run, batches in each.items() if batches is not None}
+    if len(known) < len(each):
+        return lambda seed, iterations: iterations, "iteration"
+    return lambda seed, iterations: iterations / known[seed.runs[0].run], "passes through the training data"
+
+
+def _of_a_pass(seed: Measured) -> float | None:
+    """Iterations of a pass, the mean of many: one may end within a batch."""
+    settings, task = seed.told()
+    with suppress(InputError):
+        if isinstance(task, Finite):
+            return task.batches_of(settings.seed, MANY, settings.batch_size) / MANY
+    return None
 
 
 def _cost_means(lines: Sequence[Line]) -> tuple[Any, Any]:
@@ -211,23 +252,20 @@ def _smooth(x: Any, y: Any, parts: int) -> tuple[Any, Any]:
     return drawing.running_median(x, y, len(y) // parts)
 
 
-def _perplexity_over_tokens(seed: Measured) -> tuple[Any, Any]:
-    """Tokens, and perplexity of the checks but that of the untrained network."""
+def _nats_over_tokens(seed: Measured) -> tuple[Any, Any]:
+    """Tokens, and nats a token in the checks but that of the untrained network."""
     x, nll = drawing.series(parts.log(seed), "scores", "nll")
     after = x > 0
-    return _tokens(seed, x[after]), np.exp(nll[after])
+    return _tokens(seed, x[after]), nll[after]
 
 
 def _tokens(seed: Measured, iterations: Any) -> Any:
     """Tokens that a run had read after some iterations; about so many where they cannot be known without the text."""
-    run = rundir.Run(seed.runs[0].run)
-    values = rundir.read_config(run)["settings"]
+    settings, task = seed.told()
     with suppress(InputError):
-        settings = record.load(Settings, values, str(run.config))
-        task = build.make_task(settings)
         if isinstance(task, Windowed):
             return np.array([task.tokens_read(settings.seed, int(n), settings.batch_size) for n in iterations], float)
-    return iterations * values["length"] * values["batch_size"]
+    return iterations * settings.length * settings.batch_size
 
 
 def _unit(furthest: float) -> tuple[float, str]:

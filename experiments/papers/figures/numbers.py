@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from experiments import drawing
 from experiments.drawing import FAINT, GRID, INK, MUTED
@@ -26,8 +29,9 @@ def dots(view: View) -> Figure:
     """A group of lines a row, a line an entrant: the paper's number hollow, ours filled with the range of the seeds."""
     found = [s for s in comparison.summarise(view.entry, view.preset, view.measured) if s.row in view.rows]
     if not view.preset.comparable:
-        found = [replace(s, published=None) for s in found]
+        found = [replace(s, published=None, order="") for s in found]
     paper = any(s.published is not None for s in found)
+    column = paper or any(s.order for s in found)
     figure, grid = parts.panels(1, 1, each=0.26 * (len(found) + 0.8 * len(view.rows)) + 0.1, left=1.75, right=2.95)
     axes, y, before = grid[0][0], 0.0, None
     beside = axes.get_yaxis_transform()
@@ -45,7 +49,7 @@ def dots(view: View) -> Figure:
             before, y = summary.row, y + 0.95
         _line(axes, view, summary, y)
         y += 1
-    if paper:
+    if column:
         axes.text(PAPER_AT, -0.15, "paper", transform=beside, color=MUTED, fontsize=9, va="center_baseline", ha="right")
     axes.text(OURS_AT, -0.15, "ours", transform=beside, color=MUTED, fontsize=9, va="center_baseline")
     _axis(axes, view.entry, found, y)
@@ -64,6 +68,35 @@ def dots(view: View) -> Figure:
     return figure
 
 
+def along(view: View) -> Figure:
+    """Medians and ranges over the number that names a row, `name = number`; a line all along where that is 0."""
+    found = [s for s in comparison.summarise(view.entry, view.preset, view.measured) if s.values]
+    figure, grid = parts.panels(1, 1, each=3.2)
+    axes, name = grid[0][0], view.rows[0].partition(" = ")[0]
+    for entrant in view.entrants:
+        style = view.colour(entrant)
+        ours = {float(s.row.partition(" = ")[2]): s.values for s in found if s.entrant == entrant}
+        if control := ours.pop(0.0, None):
+            axes.axhline(statistics.median(control), linewidth=1.4, label=f"{entrant} ({name} = 0)", **style)
+            axes.axhspan(min(control), max(control), color=style["color"], alpha=0.15, linewidth=0)
+        if ours:
+            x = sorted(ours)
+            middle = [statistics.median(ours[at]) for at in x]
+            axes.plot(x, middle, marker="o", markersize=6, linewidth=1.2, label=entrant, **style)
+            axes.vlines(x, [min(ours[at]) for at in x], [max(ours[at]) for at in x], linewidth=2.2, alpha=0.5, **style)
+    drawing.log_scale(axes, np.array([value for s in found for value in s.values]))
+    drawing.dress(axes)
+    numbers = sorted({float(row.partition(" = ")[2]) for row in view.rows} - {0.0})
+    if numbers:
+        axes.set_xscale("log")
+        axes.set_xticks(numbers, [f"{number:g}" for number in numbers])
+        axes.set_xticks([], minor=True)
+    axes.set_ylabel(view.entry.unit, color=INK)
+    axes.set_xlabel(f"{name} (logarithmic)", color=INK)
+    parts.key(figure, axes)
+    return figure
+
+
 def _line(axes: Axes, view: View, summary: Summary, y: float) -> None:
     """One row and entrant."""
     constant = summary.entrant == CONSTANT
@@ -73,7 +106,8 @@ def _line(axes: Axes, view: View, summary: Summary, y: float) -> None:
     axes.text(-0.02, y, summary.entrant, transform=beside, ha="right", va="center_baseline", fontsize=9.5, color=INK)
     if summary.published is not None:
         axes.plot(summary.published, y, zorder=3, **parts.hollow(colour))
-        paper = comparison.number(summary.published, view.entry.unit)
+    if summary.published is not None or summary.order:
+        paper = comparison.paper_text(summary, view.entry.unit)
         axes.text(PAPER_AT, y, paper, transform=beside, va="center_baseline", ha="right", fontsize=9, color=INK)
     ours = comparison.ours_text(summary, view.entry.unit)
     axes.text(

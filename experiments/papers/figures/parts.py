@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import drawing, journal, rundir
-from experiments.drawing import COLOURS, DASHES, INK, MUTED
+from experiments.drawing import COLOURS, DASHES, FAINT, INK, MUTED
 from experiments.papers.entry import Entry, Preset
 from experiments.papers.measures import Measured
 
@@ -22,6 +22,12 @@ HEAD, FOOT = 1.15, 0.55
 
 HEADING = 0.58
 """Inches of the head that title and source take up."""
+
+SMALL = 9.0
+"""Points of the letters of a legend."""
+
+LEVEL: dict[str, Any] = {"color": FAINT, "linewidth": 0.9, "linestyle": (0, (4, 3))}
+"""How the level is drawn that every curve is to leave behind."""
 
 POINTS = 400
 """Points of a curve at most."""
@@ -49,8 +55,8 @@ def used(grid: Any, count: int) -> list[Axes]:
     return list(grid.flat[:count])
 
 
-def head(figure: Figure, entry: Entry, preset: Preset) -> None:
-    """What it is, where it is from, how much of it was computed."""
+def head(figure: Figure, entry: Entry, preset: Preset) -> float:
+    """What it is, where it is from, how much of it was computed; inches that this needs above the figure."""
     inch, left = 1 / figure.get_figheight(), 0.15
     what = f"{entry.label}: {entry.title}"
     about = f"{entry.paper}; computed: {preset.about}" if preset.about else entry.paper
@@ -63,6 +69,7 @@ def head(figure: Figure, entry: Entry, preset: Preset) -> None:
     figure.text(left / WIDTH, 1 - (top - 0.22) * inch, what, fontsize=title, fontweight="bold", color=INK)
     for number, line in enumerate(lines):
         figure.text(left / WIDTH, 1 - (top + number * step) * inch, line, fontsize=size, color=MUTED)
+    return (len(lines) - 1) * step
 
 
 def _fitting(text: str, room: float) -> tuple[float, list[str]]:
@@ -96,17 +103,27 @@ def _width(text: str, size: float, bold: bool = False) -> float:
 
 
 def key(figure: Figure, *panels: Axes, more: Sequence[Any] = ()) -> None:
-    """All names once, below the title."""
+    """All names once, below the title; in two lines where they do not fit into one, for which the figure grows."""
     named: dict[str, Any] = {}
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(name, handle)
     named |= {handle.get_label(): handle for handle in more}
+    wide = sum(_width(name, SMALL) + (1.6 + 0.5 + 1.4) * SMALL for name in named)
+    lines = 1 if wide <= 72 * (WIDTH - 0.3) else 2
+    _grow(figure, (lines - 1) * 1.4 * SMALL / 72)
     figure.legend(
-        named.values(), named.keys(), loc="upper left", ncols=len(named), fontsize=9, frameon=False, labelcolor=INK,
-        bbox_to_anchor=(0.15 / WIDTH, 1 - (HEADING + 0.04) / figure.get_figheight()), borderaxespad=0, handlelength=1.6,
-        handletextpad=0.5, columnspacing=1.4,
+        named.values(), named.keys(), loc="upper left", ncols=-(-len(named) // lines), fontsize=SMALL, frameon=False,
+        labelcolor=INK, bbox_to_anchor=(0.15 / WIDTH, 1 - (HEADING + 0.04) / figure.get_figheight()), borderaxespad=0,
+        handlelength=1.6, handletextpad=0.5, columnspacing=1.4, labelspacing=0.25,
     )  # fmt: skip
+
+
+def _grow(figure: Figure, more: float) -> None:
+    """So many inches more above the panels, which stay as they are."""
+    high, to = figure.get_figheight(), figure.subplotpars
+    figure.set_figheight(high + more)
+    figure.subplots_adjust(top=to.top * high / (high + more), bottom=to.bottom * high / (high + more))
 
 
 def iterations(panels: Sequence[Axes], words: str = "iteration") -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from experiments.papers import entry as entries
+from experiments.papers import measures
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.papers.figures import parts
 from experiments.papers.measures import Measured
@@ -49,6 +50,14 @@ class View:
     def colour(self, entrant: str) -> dict[str, Any]:
         """Colour and dashes of an entrant, the same whether or not the others are there."""
         return parts.style([e.name for e in self.entry.plan().entrants].index(entrant))
+
+    def options(self, row: str, entrant: str) -> dict[str, Any]:
+        """Options of the measure in a cell."""
+        return measures.options_of(self.entry, self.preset, row, entrant)
+
+    def is_control(self, entrant: str) -> bool:
+        """Whether the paper prints no number of it."""
+        return next(e.published for e in self.entry.plan().entrants if e.name == entrant) is None
 
 
 def row_label(entry: Entry, row: str) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from datasets import registry
 from experiments import record
 from experiments.papers import comparison
 from experiments.papers.comparison import Summary, Verdict
 from experiments.papers.entry import Cell, Entry
 from experiments.papers.measures import Measured
+from experiments.parallel import job
 from minigrad.errors import InputError
 from tests.experiments.papers.results import STOPPED
+from tests.experiments.report import fakes
 
 
 def entry(measure: str = "iterations", unit: str = "iterations", higher: bool = False, **more: Any) -> Entry:
@@ -139,6 +143,15 @@ def test_the_constant_answer_stands_beside_accuracies_in_both_readings() -> None
     assert ("temporal", "constant answer") not in summaries(entry(), {})
 
 
+def test_an_order_of_growth_stands_where_the_paper_has_no_number() -> None:
+    given = entry("memory", "MiB", rows=[["temporal", "T/K"], ["adding", "1"]])
+    ours = summaries(given, measured(1.5))["temporal", "TPTT"]
+    assert (ours.published, comparison.paper_text(ours, "MiB")) == (None, "Ω(T/K)")
+    assert comparison.agreement(given, given.preset("quick"), ours) == "-"
+    number = summaries(entry(), measured(1.5))["temporal", "TPTT"]
+    assert comparison.paper_text(number, "iterations") == "1,000"
+
+
 NOBODY = (None, None, None)
 
 
@@ -167,7 +180,7 @@ def test_a_claim_holds_where_the_ranges_of_the_seeds_do_not_overlap(
 
 
 def judged(given: Entry, found: dict[Cell, Measured]) -> list[Verdict]:
-    return comparison.judge(given, comparison.summarise(given, given.preset("quick"), found))
+    return comparison.judge(given, given.preset("quick"), comparison.summarise(given, given.preset("quick"), found))
 
 
 @pytest.mark.parametrize(
@@ -221,6 +234,69 @@ def test_half_a_percent_is_no_difference() -> None:
     for gap, says in ((0.5, "no clear difference"), (1.5, "holds")):
         found = measured(*(64.0 + gap,) * 3) | measured(64.0, 64.0, 64.0, entrant="control")
         assert judged(given, found)[0].rows["temporal"] == says
+
+
+@pytest.mark.parametrize(
+    ("tptt", "control", "says"),
+    [
+        (25.0, 20.0, "neither beats the constant answer"),
+        (25.1, 20.0, "holds"),
+        (20.0, 25.1, "does not hold"),
+        (25.4, 25.1, "no clear difference"),
+    ],
+)
+def test_of_two_networks_that_have_learnt_nothing_none_is_ahead(tptt: float, control: float, says: str) -> None:
+    """A constant is right on a quarter of the sequences."""
+    given = entry("accuracy", "% accuracy", higher=True, rows=[["temporal", 90.0], ["adding", 50.0]])
+    found = measured(tptt, tptt, tptt) | measured(control, control, control, entrant="control")
+    (verdict,) = judged(given, found)
+    assert verdict.rows["temporal"] == says
+    assert verdict.sentence.startswith(f"{says}: temporal")
+
+
+def test_a_network_at_the_constant_answer_may_still_fail_to_beat_it() -> None:
+    claims = [{"text": "TPTT learns something", "more": "TPTT", "less": "constant answer"}]
+    given = entry("accuracy", "% accuracy", rows=[["temporal", 90.0], ["adding", 50.0]], claims=claims)
+    (verdict,) = judged(given, measured(20.0, 20.0, 20.0))
+    assert verdict.rows["temporal"] == "does not hold"
+
+
+@pytest.mark.parametrize("bits", [True, False])
+def test_perplexities_stand_beside_that_of_the_frequencies(bits: bool, tmp_path: Path) -> None:
+    """In the unit of the table; a text that is not there any more leaves the verdict as it is."""
+    given = entry("perplexity", "ppl", claims=[{"text": "ahead", "more": "TPTT", "less": "control", "higher": False}])
+    assert given.run is not None
+    given = replace(given, run=replace(given.run, options={"bits": bits}))
+    nats = registry.make("sample-char", 70, None, characters="100000").chance["nll"]
+    chance = nats / math.log(2) if bits else math.exp(nats)
+    for offset, options, says in (
+        (0.01, {"characters": "100000"}, "neither beats the constant answer"),
+        (-0.01, {"characters": "100000"}, "holds"),
+        (0.01, {}, "holds"),
+    ):
+        task = "sample-char" if options else "ptb-word"
+        settings = {"task": task, "length": 70, "task_options": options, "data_dir": str(tmp_path)}
+        run = fakes.make(tmp_path, job.make("bptt", {}, settings), name=f"{task}-{offset}")
+        found = {}
+        for name, value in (("TPTT", chance + offset), ("control", chance + 0.5)):
+            found |= {Cell("temporal", name, seed): Measured(value, [run]) for seed in (1, 2, 3)}
+        assert judged(given, found)[0].rows["temporal"] == says
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "holds: temporal"),
+        ({"comparable": False, "settings": {"task": "permutation"}}, "holds on permutation: temporal"),
+        ({"comparable": False, "on": "a tenth of it"}, "holds on a tenth of it: temporal"),
+    ],
+)
+def test_a_verdict_about_something_else_says_so(changes: dict[str, Any], says: str) -> None:
+    given = entry(presets={"quick": {"seeds": [1, 2, 3], **changes}})
+    found = measured(100, 110, 120) | measured(130, 140, 150, entrant="control")
+    assert judged(given, found)[0].sentence == f"{says} (3 against 3 seeds)"
+    nothing = judged(given, measured(*NOBODY) | measured(*NOBODY, entrant="control"))
+    assert nothing[0].sentence == "neither got there: temporal (3 against 3 seeds)"
 
 
 def test_a_case_may_stand_for_several_of_the_papers_rows() -> None:

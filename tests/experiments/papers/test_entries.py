@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,8 +79,15 @@ def test_nothing_refers_to_what_is_not_there(found: Entry) -> None:
             assert {*(special.rows or ())} <= {*rows}
             assert {*(special.entrants or ())} <= {*entrants}
     for claim in found.claims:
-        assert {*(claim.rows or ())} <= {*rows}
+        assert {*(claim.rows or ()), claim.less_row or rows[0]} <= {*rows}
         assert {claim.more, claim.less} <= {*entrants, CONSTANT}
+
+
+@pytest.mark.parametrize("found", RUNNABLE, ids=idfn)
+def test_what_cannot_be_compared_names_what_it_is_of(found: Entry) -> None:
+    for preset in found.presets.values():
+        assert preset.substitute != "less data"
+        assert (preset.substitute == "") == preset.comparable
 
 
 @pytest.mark.parametrize("found", RUNNABLE, ids=idfn)
@@ -323,3 +331,53 @@ def test_fewer_iterations_are_ahead_and_otherwise_more_is(found: Entry) -> None:
     """Of accuracies, lengths and angles; of perplexities not."""
     fewer = found.plan().measure in ("iterations", "perplexity", "change")
     assert {claim.higher for claim in found.claims} <= {not fewer}
+
+
+# --- runs of Kag & Saligrama: FPTT beside itself without the regulariser, parts as in the paper and as in its code ---
+
+KAG = [found for found in RUNNABLE if found.id.startswith("kag-")]
+
+
+@pytest.mark.parametrize("found", [f for f in KAG if f.id != "kag-1"], ids=idfn)
+def test_every_fptt_stands_beside_online_tbptt(found: Entry, places: dict[str, str]) -> None:
+    """Of as many parts, in the same row; but one part without regulariser is BPTT, and alpha = 0 is a row of its own.
+
+    Table 1 is about memory, on which alpha has no influence.
+    """
+    jobs = jobs_of(found, places)
+    fptt = {key: job for key, job in jobs.items() if job.method == "fptt" and job.config.alpha and job.config.parts > 1}
+    assert fptt
+    for (row, name), job in fptt.items():
+        control = jobs["alpha = 0" if found.id == "kag-alpha" else row, name.replace("FPTT", "online TBPTT")]
+        assert (control.config.alpha, control.config.parts, control.method) == (0.0, job.config.parts, "fptt")
+        assert (control.settings, control.config.lr) == (job.settings, job.config.lr)
+
+
+@pytest.mark.parametrize("name", ["half", "paper"])
+def test_figure_3_has_its_controls(name: str) -> None:
+    found = entry.load("kag-figure-3")
+    shown = {cell.entrant for cell in entry.cells(found, found.presets[name])}
+    assert {"online TBPTT", "auxiliary losses"} <= shown
+    assert "with all controls" in found.presets[name].about
+
+
+@pytest.mark.parametrize("name", ["kag-2", "kag-3", "kag-6"])
+def test_images_are_cut_into_the_parts_of_the_paper_and_of_its_code(name: str, places: dict[str, str]) -> None:
+    """The square root of T where an entrant says so, whatever the preset; ten elsewhere."""
+    found = entry.load(name)
+    entrants = [e.name for e in found.plan().entrants]
+    assert {cell.entrant for cell in entry.cells(found, found.presets["paper"])} == {*entrants}
+    for preset in (replace(preset, entrants=None) for preset in found.presets.values()):
+        for cell in entry.cells(found, preset):
+            job = entry.first_job(found, preset, cell, places)
+            if "sqrt" in cell.entrant:
+                assert job.config.parts == math.isqrt(job.settings.length or 0)
+            elif job.method == "fptt":
+                assert job.config.parts == 10
+
+
+def test_alphas_are_those_of_their_rows(places: dict[str, str]) -> None:
+    found = entry.load("kag-alpha")
+    assert found.row_names() == [*(f"alpha = {row[0]}" for row in found.rows), "alpha = 0"]
+    for (row, _), job in jobs_of(found, places).items():
+        assert job.config.alpha == float(row.removeprefix("alpha = "))

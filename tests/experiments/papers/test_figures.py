@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 import subprocess
@@ -93,6 +94,28 @@ def test_the_papers_numbers_stand_beside_ours(tmp_path: Path) -> None:
     assert found.count("700") >= 1
 
 
+def test_orders_of_growth_stand_beside_our_numbers(tmp_path: Path) -> None:
+    entry, preset = small("kag-1")
+    found = words(svg(entry, preset, fakes.fill(tmp_path, entry, preset)))
+    assert found.count("Ω(T/K)") == 6
+    assert found.count("paper") == 1  # the column: there is no mark to explain
+
+
+def test_numbers_over_alpha_stand_beside_the_level_without_it(tmp_path: Path) -> None:
+    entry, preset = small("kag-alpha")
+    measured = fakes.fill(tmp_path, entry, preset)
+    for cell in measured:
+        alpha = float(cell.row.removeprefix("alpha = "))
+        measured[cell] = replace(measured[cell], value=5 + alpha)
+    (axes,) = drawn(entry, preset, measured)
+    curves = named_curves(axes)
+    x, y = curves["FPTT"].get_data()
+    assert [*x] == [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 0.8, 1.0]
+    assert [*y] == pytest.approx([5 + alpha for alpha in x])
+    assert [*curves["online TBPTT (alpha = 0)"].get_ydata()] == [5.0, 5.0]
+    assert axes.get_xlabel() == "alpha (logarithmic)"
+
+
 def test_a_length_that_the_budget_ended_has_an_arrow(tmp_path: Path) -> None:
     entry, preset = small("manchev-1", seeds=1)
     cells = [Cell("temporal", "TPTT", 1)]
@@ -114,6 +137,66 @@ def test_numbers_that_cannot_be_compared_stand_without_the_papers(tmp_path: Path
     assert {"paper", "127.43"} <= {*words(svg(entry, replace(preset, comparable=True), measured))}
 
 
+def drawn(entry: Entry, preset: Preset, measured: dict[Cell, Measured]) -> list[Any]:
+    """The panels of an entry's figure."""
+    figure = figures.FIGURES[entry.plan().draw](figures.View(entry, preset, measured))
+    return [axes for axes in figure.axes if axes.get_visible()]
+
+
+def named_curves(axes: Any) -> dict[str, Any]:
+    """The curves of a panel by the names in the legend."""
+    return dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+
+
+CURVES = [name for name in RUNNABLE if entries.load(name).plan().draw in ("accuracy", "errors", "perplexity")]
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_no_two_methods_of_a_panel_look_the_same(name: str, tmp_path: Path) -> None:
+    """With as many methods as any entry has, in every row."""
+    entry, preset = small(name, seeds=1)
+    plan = entry.plan()
+    most = max(len(entries.load(other).plan().entrants) for other in RUNNABLE)
+    every = [replace(plan.entrants[i % len(plan.entrants)], name=f"method {i}", rows=None) for i in range(most)]
+    entry = replace(entry, run=replace(plan, entrants=every), claims=[])
+    preset = replace(preset, rows=None, entrants=None, special=[])
+    panels = drawn(entry, preset, fakes.fill(tmp_path, entry, preset))
+    assert len(panels) == len(entry.row_names())
+    for axes, row in zip(panels, entry.row_names(), strict=True):
+        curves = named_curves(axes)
+        assert (axes.get_title("left"), [*curves][:most]) == (figures.row_label(entry, row), [e.name for e in every])
+        assert len({(curves[e.name].get_color(), curves[e.name].get_linestyle()) for e in every}) == most
+
+
+def test_accuracies_lie_where_as_much_was_read(tmp_path: Path) -> None:
+    """Over passes: batches of 12 get less far in an iteration than those of 128. Without data, over iterations."""
+    entry, preset = small("kag-6", seeds=1)
+    (axes,) = drawn(entry, preset, fakes.fill(tmp_path / "digits", entry, preset))
+    assert axes.get_xlabel() == "passes through the training data"
+    for i, (name, batch) in enumerate({"FPTT": 128, "online TBPTT": 128, "BPTT, small batches": 12}.items()):
+        checks = 3 + 3 * (i if i < 2 else 4)
+        assert named_curves(axes)[name].get_xdata()[-1] == pytest.approx(checks * fakes.PASS * batch / 1_000, rel=1e-3)
+    settings = preset.settings | {"task": "mnist-pixels", "length": 784, "data_dir": str(tmp_path / "none")}
+    preset = replace(preset, settings=settings)
+    (axes,) = drawn(entry, preset, fakes.fill(tmp_path / "missing", entry, preset))
+    assert axes.get_xlabel() == "iteration"
+    assert named_curves(axes)["FPTT"].get_xdata()[-1] == 3 * fakes.PASS
+
+
+def test_many_names_stand_above_the_panels(tmp_path: Path) -> None:
+    """Seven methods of table 6 fill two lines; neither runs into a panel's title, nor out of the figure."""
+    entry, preset = small("kag-6", seeds=1)
+    preset = replace(preset, entrants=None, comparable=True)
+    figure = figures.FIGURES["accuracy"](figures.View(entry, preset, fakes.fill(tmp_path, entry, preset)))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    names, title = legend.get_window_extent(), figure.axes[0].title.get_window_extent()
+    assert len(legend.get_texts()) == 9
+    assert len({round(text.get_window_extent().y0) for text in legend.get_texts()}) > 1
+    assert names.y0 > figure.axes[0]._left_title.get_window_extent().y1 >= title.y1
+    assert names.x1 < figure.bbox.x1
+
+
 def test_tokens_are_counted_in_a_unit_that_suits_them(tmp_path: Path) -> None:
     assert [curves._unit(n) for n in (3e3, 4e3, 3e6, 5e6)] == [
         (1.0, ""), (1e3, " (thousands)"), (1e3, " (thousands)"), (1e6, " (millions)"),
@@ -133,6 +216,45 @@ def test_a_long_subtitle_is_wrapped() -> None:
         assert 1 < len(lines) <= 3
         assert " ".join(lines) == about
         assert max(parts._width(line, size) for line in lines) <= 72 * 10.2
+
+
+@pytest.mark.parametrize("name", ["kag-5", "wiseman-1", "kag-6"])
+def test_a_title_has_room_however_long_its_subtitle(name: str, tmp_path: Path) -> None:
+    """As far from the upper edge as with a subtitle of one line."""
+    entry, preset = small(name, seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    figure = figures.FIGURES[entry.plan().draw](figures.View(entry, preset, measured))
+    more = parts.head(figure, entry, preset)
+    title = next(text for text in figure.texts if text.get_text().startswith(entry.label))
+    high = figure.get_figheight()
+    assert high + more - title.get_position()[1] * high == pytest.approx(0.30)
+    assert more == 0 or name != "kag-6"
+    png = figures.draw(entry, preset, measured)
+    assert struct.unpack(">I", png[20:24])[0] == pytest.approx(130 * (high + more), abs=2)
+
+
+def test_a_figure_has_the_units_of_its_table(tmp_path: Path) -> None:
+    """Bits by characters, perplexity by words."""
+    entry, preset = small("kag-5", seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    characters, by_words = drawn(entry, preset, measured)
+    assert (characters.get_ylabel(), by_words.get_ylabel()) == ("bits a character", "perplexity")
+    text = Run(measured[Cell("words", "FPTT", 1)].runs[0].run).metrics.read_text()
+    log = [json.loads(line) for line in text.splitlines()]
+    nll = [line["scores"]["nll"] for line in log if "scores" in line][-1]
+    assert named_curves(by_words)["FPTT"].get_ydata()[-1] == pytest.approx(math.exp(nll))
+    assert named_curves(characters)["FPTT"].get_ydata()[-1] == pytest.approx(nll / math.log(2))
+
+
+def test_errors_are_named_and_stand_beside_the_constant_answer(tmp_path: Path) -> None:
+    entry, preset = small("kag-figure-2", seeds=1)
+    measured = fakes.fill(tmp_path, entry, preset)
+    panels = drawn(entry, preset, measured)
+    assert panels[0].get_ylabel() == "mean squared error"
+    for axes in panels:
+        levels = [line for line in axes.lines if list(line.get_ydata()) == [1 / 6, 1 / 6]]
+        assert len(levels) == 1
+    assert "constant answer: 0.167" in words(svg(entry, preset, measured))
 
 
 def test_what_is_not_computed_is_named_whoever_it_is_of(tmp_path: Path) -> None:
