@@ -81,8 +81,7 @@ class Masks:
         def of(mask: Array | None) -> Array | None:
             return mask if mask is None or mask.shape[0] == 1 else mask[first:last, ...]
 
-        between = tuple(mask if mask.shape[0] == 1 else mask[first:last, ...] for mask in self.between)
-        return replace(self, inputs=of(self.inputs), between=between)
+        return replace(self, inputs=of(self.inputs), between=tuple(map(of, self.between)))
 
 
 def mask(rng: np.random.Generator, p: float, shape: tuple[int, ...], reference: Array) -> Array | None:

@@ -79,7 +79,7 @@ class Info:
 
     loss: Array
     """The loss on the batch before any update (0-d); of several updates, the mean of what each met. Where the parts
-    of a sequence with one answer have losses, that of the last part, whose weight is 1: the loss at the end."""
+    of a sequence with one answer have losses, that of the last one trained on: the loss at the end, but for `slip`."""
     grads: Params
     """Gradients used for the (last) update, before clipping."""
     bounded: Params = field(default_factory=dict)

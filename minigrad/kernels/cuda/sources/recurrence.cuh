@@ -88,7 +88,7 @@ INLINE void recur(
 }
 
 #define KERNEL(CELL, PARAMETERS, ARGUMENTS)                                                                            \
-    ENTRY program(                                                                                                  \
+    ENTRY program(                                                                                                     \
         PARAMETERS, const float* sums, float* values, float* carried, int step, int steps, int T, int B, int H         \
     ) {                                                                                                                \
         recur(CELL{ARGUMENTS}, sums, values, carried, step, steps, T, B, H);                                           \
@@ -290,7 +290,7 @@ INLINE void recur(const Cell& cell, const float* W, int steps, int T, int B) {
 }
 
 #define KERNEL(CELL, PARAMETERS, ARGUMENTS)                                                                            \
-    ENTRY program(PARAMETERS, const float* W, int steps, int T, int B) {                                            \
+    ENTRY program(PARAMETERS, const float* W, int steps, int T, int B) {                                               \
         recur(CELL{ARGUMENTS}, W, steps, T, B);                                                                        \
     }
 
