@@ -42,7 +42,10 @@ Measure = Callable[[Path, str, bool], tuple[str, int]]
 
 
 def glance(file: File, folder: Path) -> Finding:
-    """Whether a file is there and has the right size; nothing is read. Never `unpublished`."""
+    """Whether a file is there and has the right size; nothing is read. Never `unpublished`.
+
+    Another size is no damage where what a file holds is published: somebody may have packed it anew. It is `other`.
+    """
     path = locate(file, folder)
     return Finding(folder / file.path, "absent") if path is None else _glance(file, path)
 
@@ -62,7 +65,7 @@ def examine(file: File, path: Path, measure: Measure) -> Finding:
         measure: how checksums are had: `measured`, or one that keeps them.
     """
     finding = _glance(file, path)
-    if not path.is_file() or (finding.state != "ok" and not file.holds):
+    if finding.state == "damaged":
         return finding
     try:
         return _by_content(file, path, measure) if file.holds else _by_bytes(file, path, measure)
@@ -83,7 +86,8 @@ def _glance(file: File, path: Path) -> Finding:
         return Finding(path, "damaged", "it is not a file")
     there = path.stat().st_size
     if file.size is not None and path.name == file.name and there != file.size:
-        return Finding(path, "damaged", f"it has {there:,} bytes, published are {file.size:,}")
+        detail = f"it has {there:,} bytes, published are {file.size:,}"
+        return Finding(path, "other" if file.holds else "damaged", detail)
     return Finding(path, "ok")
 
 
@@ -142,13 +146,15 @@ def other_form(path: Path) -> Path:
 
 
 def present(item: DataSet, folder: Path) -> str:
-    """In words, at a glance: `present`, `absent`, `2 of 6 files`, or which file has the wrong size."""
+    """In words, at a glance: `present`, `absent`, `2 of 6 files`, or which file has the wrong size, if that tells."""
     findings = [glance(file, folder) for file in item.files]
     for finding in findings:
         if finding.state == "damaged":
             return f"damaged: {finding.path.name}: {finding.detail}"
-    there = sum(finding.state == "ok" for finding in findings)
-    return {0: "absent", len(findings): "present"}.get(there, f"{there} of {len(findings)} files")
+    there = sum(finding.state != "absent" for finding in findings)
+    words = {0: "absent", len(findings): "present"}.get(there, f"{there} of {len(findings)} files")
+    others = sum(finding.state == "other" for finding in findings)
+    return f"{words}, {others} of another size than published: see `data verify`" if others else words
 
 
 def remember(path: Path, digits: str) -> None:

@@ -69,6 +69,22 @@ def test_a_file_may_lie_elsewhere(tmp_path: Path) -> None:
     assert verify.glance(file, tmp_path).state == "damaged"
 
 
+def test_a_file_that_was_packed_anew_is_no_damage_at_a_glance_either(tmp_path: Path) -> None:
+    (bare,), path = single().files, tmp_path / "set" / "file.bin.gz"
+    published = gzip.compress(CONTENT, 9, mtime=0)
+    file = replace(bare, path="set/file.bin.gz", checksum=sha256(published), size=len(published), holds=bare.checksum)
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(CONTENT, 0))
+    item = replace(single(), files=(file,))
+    assert verify.present(item, tmp_path) == "present, 1 of another size than published: see `data verify`"
+    assert verify.verify(file, tmp_path).state == "ok"  # what it holds was published
+    path.write_bytes(gzip.compress(CONTENT, 0)[:-9])
+    assert verify.verify(file, tmp_path).state == "damaged"
+    path.unlink()
+    path.mkdir()
+    assert verify.present(item, tmp_path) == "damaged: file.bin.gz: it is not a file"
+
+
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
     (file,) = single().files
     path = tmp_path / "set" / "file.bin"
