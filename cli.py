@@ -309,7 +309,8 @@ def sweep(
     Runs that are finished are not repeated: stop it at any moment, and the same command goes on.
 
     Args:
-        grid: Options that vary, such as alpha_i=0.1,0.01 alpha_f=1e-4..1e-1 (powers of ten) optimizer=nag,adam.
+        grid: Options that vary, such as alpha_i=0.1,0.01 alpha_f=1e-4..1e-1 (powers of ten)
+            optimizer=nag,adam frozen='[],["W_hh"]' (JSON, for options of several words).
         seeds: Seeds of every point; none: that of --seed.
         sample: Take this many points of the grid, drawn at random; None: all.
         sample_seed: Seed of that draw.

@@ -136,4 +136,9 @@ def _name(hint: Any) -> str:
         return " or ".join(map(repr, get_args(hint)))
     if hint is types.NoneType:
         return "null"
-    return getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)
+    origin, names = get_origin(hint), ["..." if each is ... else _name(each) for each in get_args(hint)]
+    if origin in (tuple, list):
+        return f"JSON list [{', '.join(names)}]"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"JSON object {{{': '.join(names)}}}"
+    return getattr(hint, "__name__", str(hint)) if origin is None else str(hint)

@@ -74,6 +74,8 @@ def test_a_random_part_is_a_part_and_depends_on_the_seed_alone(size: int, seed: 
         (("--data-dir=a,b",), "data_dir says where files lie.*--data-dir"),
         (("alpha_i=wrong",), "^grid: alpha_i: .wrong. is no float$"),
         (("hidden=x",), "^grid: hidden: .x. is no int$"),
+        (("frozen=W_hh",), r"^grid: frozen: .W_hh. is no JSON list \[str, \.\.\.\]$"),
+        (("task_options=t2",), r"^grid: task_options: .t2. is no JSON object \{str: "),
         (("alpha_i=-1",), "alpha_i"),
         (("task=temprl",), "temporal"),
     ],
