@@ -17,8 +17,8 @@ from minigrad import population
 from minigrad.backend import get_xp, to_numpy
 from minigrad.errors import InputError
 from minigrad.population import Numbers, Population
+from tests.minigrad.ops.cases import CASES, Case
 from tests.minigrad.strategies import loose, random_arrays, strict, value_and_gradients
-from tests.minigrad.test_ops import CASES, Case
 
 RUNS = 3
 
