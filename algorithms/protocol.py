@@ -23,7 +23,7 @@ import numpy as np
 from algorithms import readouts
 from algorithms.blocks import border_states
 from algorithms.measures import not_finite
-from minigrad import optim
+from minigrad import averaging, optim
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 
@@ -187,7 +187,7 @@ class UpdateRule:
             case "adadelta":
                 return optim.adadelta()
             case "nt-asgd":
-                return optim.nt_asgd(lr)
+                return averaging.nt_asgd(lr)
         raise InputError(f"unknown optimizer {self.optimizer!r}")
 
 

@@ -4,7 +4,7 @@ averaged parameters.
     rate  = lr / decay^n,  n the passes of `decay_at` that are done, and one more each time that the validation error
             has not become better in more than `decay_after` checks in a row
     nt-asgd: gradient descent whose parameters are averaged from the check on that is worse than the best of all but
-            the last `nonmono`; checks judge the averages, training goes on from the others (minigrad.optim.nt_asgd)
+            the last `nonmono`; checks judge the averages, training goes on from the others (minigrad.averaging)
 
 The State of a method that has a schedule holds it as `schedule`, by the names of `fresh`.
 
@@ -20,7 +20,7 @@ from math import isnan
 from typing import Any, TypeVar
 
 from algorithms.protocol import UpdateRule, above_zero, at_least_zero, clipped
-from minigrad import optim
+from minigrad import averaging, optim
 from minigrad.backend import Params
 from minigrad.errors import InputError
 
@@ -83,7 +83,7 @@ def validated(config: Scheduled, state: S, error: float) -> S:
     """The State of a method after a check that found this validation error."""
     at: Any = state
     if config.optimizer == "nt-asgd":
-        at = replace(at, optimizer=optim.nt_asgd_validated(at.optimizer, at.params, error, config.nonmono or 5))
+        at = replace(at, optimizer=averaging.nt_asgd_validated(at.optimizer, at.params, error, config.nonmono or 5))
     kept = at.schedule
     if config.decay_after is None:
         return at  # type: ignore[no-any-return]
@@ -99,4 +99,4 @@ def validated(config: Scheduled, state: S, error: float) -> S:
 def judged(config: Scheduled, state: Any) -> Params:
     """The parameters that a check judges."""
     params: Params = state.params
-    return optim.nt_asgd_weights(state.optimizer, params) if config.optimizer == "nt-asgd" else params
+    return averaging.nt_asgd_weights(state.optimizer, params) if config.optimizer == "nt-asgd" else params
