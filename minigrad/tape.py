@@ -188,7 +188,7 @@ class Tape:
         self.recording = False
 
     def watch(self, arrays: Any) -> Any:
-        """Tensors for an array, or for every array in a dict, list or tuple (nested as you like).
+        """Tensors for an array, or for every array in a dict, list or (named) tuple, nested as you like.
 
         Raises:
             TypeError: outside the `with` block, or for an array that holds no floating-point numbers.
@@ -241,6 +241,11 @@ class Tape:
         """
         leaves: list[Tensor] = []
         _map(leaves.append, sources)
+        if not isinstance(target, Tensor):
+            raise TypeError(
+                f"the target was not recorded: got {type(target).__name__}; compute it inside the `with` block of the "
+                "tape, from watched arrays"
+            )
         for tensor in (target, *leaves):
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"gradients go to watched arrays: got {type(tensor).__name__}; use tape.watch first")
@@ -382,5 +387,6 @@ def _map(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, dict):
         return {name: _map(function, leaf) for name, leaf in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(_map(function, leaf) for leaf in tree)
+        leaves = [_map(function, leaf) for leaf in tree]
+        return type(tree)(*leaves) if hasattr(tree, "_fields") else type(tree)(leaves)  # a named tuple, or another
     return function(tree)
