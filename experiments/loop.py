@@ -25,7 +25,7 @@ from experiments.rundir import Run
 from experiments.settings import Settings
 from experiments.standing import Standing
 from experiments.training import Ready, Training, step
-from minigrad.backend import Params
+from minigrad.backend import Params, numbers
 from minigrad.errors import InputError
 from minigrad.kernels import choose, is_prepared, prepare, updates
 from minigrad.kernels.fused import threads
@@ -252,11 +252,14 @@ def _prepare_kernels(parts: Parts, params: Params, display: Display) -> None:
 def _try_step(parts: Parts, at: Standing) -> dict[str, str]:
     """Take the next step and forget it: what does not fit shows, and kernels compile, before anything is written.
 
+    A device that is still at it when this ends would fail later: the loss is looked at to wait for the step.
+
     Returns:
         which twin of each fused recurrence ran.
     """
     with np.errstate(all="ignore"):
         _, info, _ = step(parts, at)
+    numbers([info.loss])
     return dict(info.kernels)
 
 

@@ -1,8 +1,9 @@
 """Which array library an array belongs to, and the few operations that the libraries spell differently.
 
-Arrays decide: an operation looks at its arguments and runs in their library, on their device. Nothing is converted
-silently; mixing libraries or devices is a TypeError that names both. Everything else in this package calls the names
-of the array API standard, which NumPy 2, array-api-strict and, through array-api-compat, CuPy share.
+Arrays decide: an operation looks at its arguments and runs in their library, on their device; of several GPUs, on the
+one that `minigrad.devices.use` has chosen for the thread. Nothing is converted silently; mixing libraries or devices is
+a TypeError that names both. Everything else in this package calls the names of the array API standard, which NumPy 2,
+array-api-strict and, through array-api-compat, CuPy share.
 
 Looking at a number on a device (`float`, `bool`, `to_numpy`) waits for all that the device still has to compute, so
 operations, update rules and methods never do; `numbers` reads many at once.

@@ -10,6 +10,7 @@ CuPy speaks the array API standard through the library array-api-compat, for its
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from importlib import import_module
 from types import ModuleType
@@ -43,7 +44,11 @@ class Kind(Protocol):
         """
 
     def put(self, array: Any, number: int) -> Any:
-        """The numbers of a host array as an array there."""
+        """The numbers of a host array as an array there.
+
+        Raises:
+            Unusable: if this thread computes on another one.
+        """
 
     def describe(self, number: int) -> str:
         """What it is and what drives it, in words."""
@@ -80,10 +85,12 @@ class Cuda:
             raise Unusable(_line(error)) from None
 
     def put(self, array: Any, number: int) -> Any:
-        """A copy."""
+        """A copy. What is computed from it lies on the current device of the thread: on another it would not mix."""
         cupy = _cupy()
-        with cupy.cuda.Device(number):
-            return cupy.asarray(array)
+        current = cupy.cuda.runtime.getDevice()
+        if current != number:
+            raise Unusable(f"this thread computes on cuda:{current}; minigrad.devices.use changes that")
+        return cupy.asarray(array)
 
     def describe(self, number: int) -> str:
         """Name of the GPU, versions of driver, CUDA and CuPy."""
@@ -123,10 +130,13 @@ def put(array: Any, device: str) -> Any:
     """The numbers of a host array as an array on a device (`cuda` or `cuda:N`).
 
     Raises:
-        InputError: if there is none on this machine.
+        InputError: if there is none on this machine, or this thread computes on another one.
     """
     kind, number = _found(device)
-    return kind.put(array, number)
+    try:
+        return kind.put(array, number)
+    except Unusable as error:
+        raise _refused(device, error) from None
 
 
 def describe(device: str) -> str:
@@ -163,6 +173,9 @@ def _refused(device: str, why: Unusable) -> InputError:
 
 def _cupy() -> ModuleType:
     """CuPy, once it and what it needs are known to be there; its warnings of other packages are for the doctor."""
+    there = sys.modules.get("cupy")
+    if there is not None and "array_api_compat.cupy" in sys.modules:  # as for every array that moves, but the first
+        return there
     needed = {"cupy": "CuPy", "array_api_compat": "array-api-compat"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

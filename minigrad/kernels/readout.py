@@ -39,7 +39,8 @@ def forward(h: Array, W: Array, b: Array, y: Array, twin: Twin, keep: bool = Tru
         b: [V].
         y: class ids [N], integers in [0, V).
         twin: see `minigrad.kernels.choose`.
-        keep: whether the gradient will be asked for. Without it the fused twin holds the logits of some tokens only.
+        keep: whether the gradient will be asked for. Without it the fused twin on the host holds the logits
+            of some tokens only.
 
     Returns:
         E (0-d, nats, in the dtype of the arguments), and what `backward` needs: (q [N, V], c [N]), or (None, None).

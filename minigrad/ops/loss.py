@@ -77,8 +77,8 @@ def _(g: Array, needs: Sequence[bool], log_p: Array, y: Array) -> Sequence[Any]:
 def linear_cross_entropy(h: Array, W: Array, b: Array, y: Array, /) -> Array:
     """Cross-entropy of a linear readout, cross_entropy(h @ W + b, y), that keeps one matrix of the size of the logits.
 
-    On plain arrays, where no gradient can follow, it keeps none, and the fused twin computes the logits of some tokens
-    at a time. See `minigrad.kernels.readout`.
+    On plain arrays, where no gradient can follow, it keeps none, and the fused twin on the host computes the logits of
+    some tokens at a time. See `minigrad.kernels.readout`.
 
     Args:
         h: [..., H].

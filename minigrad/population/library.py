@@ -98,8 +98,7 @@ class Library:
         return self._shared(self.inner.asarray(values, dtype=dtype, device=device.inner), device)
 
     def _shared(self, one: Array, device: Place) -> Population:
-        many = self.inner.broadcast_to(one[None, ...], (device.runs, *one.shape))
-        return Population(self.inner.asarray(many, copy=True))
+        return Population(self.inner.stack([one] * device.runs))
 
     def numbers(self, values: Sequence[float], dtype: Any, device: Place) -> Population:
         """A number of each run; those asked for before, such as rates in every step, are there already."""

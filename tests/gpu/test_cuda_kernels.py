@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 from minigrad import kernels
 from minigrad.backend import to_device, to_numpy
-from minigrad.kernels import readout
+from minigrad.kernels import readout, updates
 from minigrad.kernels.cuda import antisymmetric, geometry, gru, launch, lstm, srn, target
 from minigrad.kernels.cuda.geometry import CELLS
 from minigrad.kernels.libraries import CUDA
@@ -22,6 +22,7 @@ from minigrad.population import split, stack
 from tests.gpu import harness
 from tests.minigrad.recurrences import EPSILON, RECURRENCES, Arrays, problem, run, wide
 from tests.minigrad.strategies import random_arrays
+from tests.minigrad.test_kernels_updates import DTYPES, FORMULAS, arrays_of
 
 harness.require_gpu()
 
@@ -38,6 +39,9 @@ SHAPES = [
     (50, 300, 2, 64),
     (30, 128, 3, 256),
     (20, 7, 3, 255),
+    (12, 60, 3, 150),  # four blocks a cluster: lstm, gru
+    (12, 300, 3, 350),  # four: srn, antisymmetric, target
+    (12, 128, 3, 505),  # eight: srn, antisymmetric, target, with more shared memory than there is without asking
     (9, 20, 5, 700),  # a launch a step
 ]
 
@@ -79,7 +83,7 @@ def test_it_equals_the_reference_in_float64(name: str, shape: tuple[int, int, in
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
-@pytest.mark.parametrize("shape", SHAPES[2:7], ids=str)
+@pytest.mark.parametrize("shape", SHAPES[2:-1], ids=str)
 def test_it_repeats_to_the_bit(name: str, shape: tuple[int, int, int, int]) -> None:
     arrays = moved(problem(name, *shape, "float32"))
     first = fetched(run(name, arrays, "fused"))
@@ -163,6 +167,18 @@ def test_rows_are_added_to_the_bits_of_the_host(N: int, V: int, E: int) -> None:
     (values,), ids = random_arrays([(N, E)], dtype="float32"), np.random.default_rng(0).integers(0, V, N)
     found = scatter_add((V, E), to_device(ids, "cuda"), to_device(values, "cuda"), "fused")
     assert_array_equal(to_numpy(found), scatter_add((V, E), ids, values, "reference"), strict=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_update_rules_to_the_bits_of_the_host(name: str, dtype: str) -> None:
+    formula, _, numbers = FORMULAS[name]
+    p, *rest = arrays_of(name, (40, 30), dtype)
+    q, *moved_rest = (to_device(array, "cuda") for array in (p, *rest))
+    here = updates.step(formula, p, tuple(rest), numbers, "reference", before=0.3, after=0.7)
+    there = updates.step(formula, q, tuple(moved_rest), numbers, "fused", before=0.3, after=0.7)
+    for found, expected in zip(there, here, strict=True):
+        assert_array_equal(to_numpy(found), expected, strict=True)
 
 
 def test_what_has_no_cuda_twin_runs_as_plain_array_code(monkeypatch: pytest.MonkeyPatch) -> None:

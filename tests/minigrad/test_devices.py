@@ -119,6 +119,19 @@ def test_devices_that_exist_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.describe("cuda:1") == "cuda:1: Number 1, driver for CUDA 13.1, CUDA 12.9, CuPy 14.2.0"
 
 
+@pytest.mark.usefixtures("compat")
+def test_arrays_move_to_the_gpu_on_which_the_thread_computes_and_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy, chosen = fake_cupy(2), {"number": 0}
+    cupy.cuda.runtime.getDevice = lambda: chosen["number"]
+    cupy.cuda.Device = lambda number: SimpleNamespace(use=lambda: chosen.update(number=number))
+    cupy.asarray = lambda array: ("moved", array)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    with pytest.raises(InputError, match=r"^device cuda:1 .*this thread computes on cuda:0; .*devices\.use"):
+        devices.put("numbers", "cuda:1")
+    devices.use("cuda:1")
+    assert devices.put("numbers", "cuda:1") == ("moved", "numbers")
+
+
 @pytest.mark.parametrize("device", ["gpu", "", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "cpu:0", "cuda0"])
 def test_unknown_devices(device: str) -> None:
     for ask in ASKED:

@@ -145,6 +145,19 @@ def test_runs_of_a_population_read_out_as_alone() -> None:
             assert_allclose(split(found)[number], expected, rtol=1e-5, atol=1e-6, strict=True)
 
 
+def test_a_class_that_does_not_exist_makes_the_loss_nan_and_touches_nothing_else() -> None:
+    """On a GPU nobody looks at ids before they are used."""
+    (h, W, b, y), machine = problem(5, 4, 70), Host()
+    _, clean, c = cuda_readout.forward(h, W, b, y, machine=machine)
+    for wrong in (-1, -70, 70, 71, 2**31 - 1):
+        ids = np.where(np.arange(5) == 2, wrong, y)
+        E, q, c_found = cuda_readout.forward(h, W, b, ids, machine=machine)
+        assert np.isnan(E)
+        others = np.arange(5) != 2
+        assert_array_equal(q[others], clean[others])
+        assert_array_equal(c_found, c)
+
+
 def test_the_operation_takes_it(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     h, W, b, y = problem(6, 4, 9)
     with Tape() as tape:
@@ -231,3 +244,11 @@ def test_double_precision_is_refused(use: Use) -> None:
     h, W, b, y = (array.astype("float64") if array.dtype.kind == "f" else array for array in problem(2, 3, 4))
     with pytest.raises(InputError, match=r"readout\.forward: .* of dtype float32, not float64; use the reference"):
         readout.forward(h, W, b, y, "fused")
+
+
+def test_rows_that_do_not_exist_get_nothing() -> None:
+    (values,) = random_arrays([(5, 3)], dtype="float32")
+    ids = np.array([1, -1, 4, 1, 2**31 - 1])
+    found = cuda_scatter.added(values, ids, 4, machine=Host())
+    assert_array_equal(found[1], values[0] + values[3])
+    assert not found[[0, 2, 3]].any()

@@ -1,7 +1,8 @@
 """Kernels from their sources to the GPU: the constants of a program, its text, and CuPy, which compiles and launches.
 
 A program is compiled at its first launch, about a second; CuPy keeps the machine code on disk (CUPY_CACHE_DIR), under a
-hash of the text, the constants, the GPU and the compiler.
+hash of the text, the GPU and the compiler. The constants are part of the text: CuPy asks the compiler about every new
+set of options before it looks on the disk.
 """
 
 from __future__ import annotations
@@ -46,10 +47,9 @@ class Program:
     shared: int = 0
     """Bytes of shared memory of a block."""
 
-    @property
-    def defines(self) -> list[str]:
-        """The constants as options of a compiler."""
-        return [f"-D{name}={value}" for name, value in self.constants]
+    def text(self, instead: Mapping[str, str] = MappingProxyType({})) -> str:
+        """All that a compiler is given: the constants, and the source in one piece, see `text`."""
+        return "".join(f"#define {name} {value}\n" for name, value in self.constants) + text(self.source, instead)
 
 
 def whole_sequence(cell: Cell, H: int, plan: Plan, activation: str) -> Program:
@@ -164,7 +164,9 @@ def _device(number: int) -> Device:
     import cupy
 
     found = cupy.cuda.runtime.getDeviceProperties(number)
-    clusters = CLUSTERS if (found["major"], found["minor"]) >= (9, 0) else CLUSTERS[:1]
+    # A part of a GPU (MIG) can be smaller than a cluster.
+    most = found["multiProcessorCount"] if (found["major"], found["minor"]) >= (9, 0) else 1
+    clusters = tuple(size for size in CLUSTERS if size <= most)
     return Device(found["multiProcessorCount"], found["sharedMemPerBlockOptin"], clusters)
 
 
@@ -173,8 +175,8 @@ def _kernel(program: Program, number: int) -> Any:
     """A compiled kernel on the GPU of a number, which is the current one."""
     import cupy
 
-    options = ("--std=c++17", *program.defines)
-    kernel = cupy.RawModule(code=text(program.source), options=options, backend="nvrtc").get_function("program")
+    module = cupy.RawModule(code=program.text(), options=("--std=c++17",), backend="nvrtc")
+    kernel = module.get_function("program")
     if program.shared > ALWAYS_THERE:
         kernel.max_dynamic_shared_size_bytes = program.shared
     return kernel

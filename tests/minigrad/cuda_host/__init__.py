@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 
 from minigrad.kernels import libraries
-from minigrad.kernels.cuda import launch, sequences, updates
+from minigrad.kernels.cuda import sequences, updates
 from minigrad.kernels.cuda.geometry import CLUSTERS, Device
 from minigrad.kernels.cuda.launch import Program, packed
 from minigrad.kernels.cuda.updates import TYPES, Elementwise
@@ -120,17 +120,17 @@ def launched(
     return wrong.decode() if wrong else ""
 
 
-def compiled(text: str, defines: Sequence[str] = ()) -> ctypes.CDLL:
+def compiled(text: str) -> ctypes.CDLL:
     """A library of a kernel `program`, whose `run` takes the addresses of the kernel's arguments."""
     _fibers()  # whose names the library needs
     entry = 'extern "C" void run(void** arguments) { call(program, arguments); }\n'
-    return ctypes.CDLL(str(_built(text + entry, *defines)))
+    return ctypes.CDLL(str(_built(text + entry)))
 
 
 @functools.cache
 def _compiled(program: Program) -> ctypes.CDLL:
     stand_in = {"cluster.cuh": (HERE / "cluster.cuh").read_text()}
-    return compiled(launch.text(program.source, stand_in), program.defines)
+    return compiled(program.text(stand_in))
 
 
 @functools.cache

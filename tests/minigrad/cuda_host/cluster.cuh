@@ -5,6 +5,7 @@
 #define fmaf __builtin_fmaf
 #define fabsf __builtin_fabsf
 #define expf __builtin_expf
+#define nanf __builtin_nanf
 #define logf __builtin_logf
 #define tanhf __builtin_tanhf
 #define __device__

@@ -44,7 +44,9 @@ ENTRY program(float* z, const float* b, const int* y, float* E, float* c, int N,
     }
     const float s = of_all<sum>(shared, part);
 
-    if (own % THREADS == thread) {
+    if (own < 0 || own >= V) {  // there is no such class, and the host has not looked: nothing may be written there
+        if (thread == 0) E[token] = nanf("");
+    } else if (own % THREADS == thread) {
         row[own] = at_own - s;
         E[token] = logf(s) + loss;
     }

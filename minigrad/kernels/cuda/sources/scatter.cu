@@ -18,6 +18,7 @@ ENTRY program(const int* ids, const float* values, float* out, int N, int V, int
     int* const found = reinterpret_cast<int*>(votes + 2 * WORDS);          // [THREADS]: where, in order
 
     const int id = ids[n];
+    if (id < 0 || id >= V) return;  // there is no such row, and the host has not looked
     float sum = 0.0f;
     for (int first = 0; first < N; first += THREADS) {
         const int at = first + thread;
