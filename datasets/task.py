@@ -107,7 +107,7 @@ class Task(Protocol):
 
 @runtime_checkable
 class Finite(Protocol):
-    """What a task has besides whose training goes through its sequences in passes; those that have no end lack it."""
+    """What else a task has if training goes through its sequences in passes, for there is an end to them."""
 
     def batches_of(self, seed: int, passes: int, size: int) -> int:
         """Batches of `size` sequences, from number 0 on, that the first so many passes take.
@@ -118,7 +118,7 @@ class Finite(Protocol):
 
 @runtime_checkable
 class Published(Protocol):
-    """What a task has besides that reads files of a published data set."""
+    """What else a task has if it reads files of a published data set."""
 
     @property
     def data_dir(self) -> Path | None:
@@ -130,7 +130,7 @@ class Published(Protocol):
 
 @runtime_checkable
 class Windowed(Protocol):
-    """What a text has besides, whose training goes through windows that may vary in length."""
+    """What else a task has if it is a text, whose windows may vary in length."""
 
     @property
     def shortest(self) -> int:

@@ -3,8 +3,8 @@
 A file may lie gzipped though it is published bare, or bare though it is published gzipped. The first is known by its
 content, the second where the catalogue says what the published file holds. Where a gzipped file holds other content
 than was published, gzip's own checksum tells whether it broke or somebody packed something else, such as a copy that
-was made anew: that is no damage, and never counts as the published file. So does the form of a bare file of the idx
-format, whose header says how long it is. Nothing vouches for a bare text: another one than the published is damaged.
+was made anew: that is no damage, and never counts as the published file. A bare idx file is judged by its header,
+which says how long it is. Nothing vouches for a bare text: another one than the published is damaged.
 
 The checksum of a file that came without a published one is kept beside it, in NAME.sha256, as `sha256sum` writes it.
 """

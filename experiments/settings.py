@@ -90,8 +90,8 @@ class Settings:
     max_iterations: int = 100_000
     """Budget: minibatches at most."""
     epochs: int | None = None
-    """Of a text or of images, in place of max-iterations and validate-every: so many passes through them, a check after
-    each."""
+    """Passes through the data, with a check after each, in place of max-iterations and validate-every; for texts and
+    images."""
     validate_every: int = 100
     """Iterations between two checks on fresh sequences; 0: of a text or of images, a check after each pass through
     them."""
