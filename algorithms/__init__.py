@@ -1,6 +1,6 @@
 """The training methods, one a file, and the registry that finds them by name.
 
-Adding a method is a file with `Config`, `State`, `init`, `step` and `METHODS`, and its names in the table below.
+Adding a method is a file with `Config`, `State`, `init`, `step` and `METHODS`, and its name in the table below.
 """
 
 from __future__ import annotations
@@ -13,17 +13,6 @@ from minigrad.errors import InputError
 if TYPE_CHECKING:
     from algorithms.protocol import Method
 
-SUMMARIES: dict[str, str] = {
-    "bptt": "backpropagation through time: the gradient of the loss, over the whole sequence or carried windows",
-    "btprop": "block target propagation, TPROP with blocks of one step: penalty method, ADMM, augmented Lagrangian "
-    "(Wiseman et al. 2017)",
-    "btprop-batch": "BTPROP with free states and duals of the whole text that live on, one update an epoch",
-    "fptt": "forward propagation through time (Kag & Saligrama 2021): an update after each part of a sequence",
-    "tptt": "target propagation through time (Manchev & Spratling 2020), W_xh by backpropagation",
-    "tptthx": "TPTT with the local rule for W_xh too (the paper's appendix A): no gradient passes through time",
-}
-"""Every method and what it does, readable without importing one."""
-
 _HOMES = {
     "bptt": "bptt",
     "btprop": "btprop",
@@ -32,11 +21,12 @@ _HOMES = {
     "tptt": "tptt",
     "tptthx": "tptt",
 }
+"""Every method by its name, and the file that defines it: methods are known without importing one."""
 
 
 def names() -> list[str]:
     """The names of all methods."""
-    return list(SUMMARIES)
+    return list(_HOMES)
 
 
 def method(name: str) -> Method:

@@ -187,7 +187,7 @@ def called(config: Config, model: Model) -> tuple[str, ...]:
 METHODS = {
     "bptt": Method(
         name="bptt",
-        summary="backpropagation through time",
+        summary="backpropagation through time: the gradient of the loss, over the whole sequence or carried windows",
         reference="""@article{werbos1990backpropagation,
   title   = {Backpropagation through time: what it does and how to do it},
   author  = {Werbos, Paul J.},

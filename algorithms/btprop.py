@@ -396,7 +396,8 @@ def _rms(rows: Array) -> float:
 METHODS = {
     "btprop": Method(
         name="btprop",
-        summary="block target propagation by penalty method, ADMM or augmented Lagrangian",
+        summary="block target propagation, TPROP with blocks of one step: penalty method, ADMM, augmented Lagrangian "
+        "(Wiseman et al. 2017)",
         reference="""@article{wiseman2017training,
   title   = {Training Language Models Using Target-Propagation},
   author  = {Wiseman, Sam and Chopra, Sumit and Ranzato, Marc'Aurelio and Szlam, Arthur and Sun, Ruoyu and Chintala,

@@ -174,7 +174,7 @@ def end_of_pass(config: Config, state: State, moves_h: bool, moves_theta: bool) 
 METHODS = {
     "btprop-batch": Method(
         name="btprop-batch",
-        summary="BTPROP with free states and duals of the whole text, one update an epoch",
+        summary="BTPROP with free states and duals of the whole text that live on, one update an epoch",
         reference=btprop.METHODS["btprop"].reference,
         config=Config,
         defaults={"dual": "scaled", "first_state": "fixed", "opt_arctanh": False},

@@ -371,7 +371,7 @@ def called(config: Config, model: Model) -> tuple[str, ...]:
 METHODS = {
     "fptt": Method(
         name="fptt",
-        summary="forward propagation through time: an update after each part of a sequence, held by a running estimate",
+        summary="forward propagation through time (Kag & Saligrama 2021): an update after each part of a sequence",
         reference="""@inproceedings{kag2021training,
   title     = {Training Recurrent Neural Networks via Forward Propagation Through Time},
   author    = {Kag, Anil and Saligrama, Venkatesh},

@@ -109,7 +109,7 @@ class Method:
 
     name: str
     summary: str
-    """One line: what it does."""
+    """One line: what it does, as `list` prints it."""
     reference: str
     """BibTeX of the paper."""
     config: type[Any]

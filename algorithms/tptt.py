@@ -293,7 +293,11 @@ METHODS = {
         measure=measure,
     )
     for name, summary, defaults in (
-        ("tptt", "target propagation through time, W_xh by backpropagation", {}),
-        ("tptthx", "target propagation through time, W_xh by the local rule too", {"w_xh": "local"}),
+        ("tptt", "target propagation through time (Manchev & Spratling 2020), W_xh by backpropagation", {}),
+        (
+            "tptthx",
+            "TPTT with the local rule for W_xh too (the paper's appendix A): no gradient passes through time",
+            {"w_xh": "local"},
+        ),
     )
 }

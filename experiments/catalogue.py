@@ -40,19 +40,33 @@ def cite(method: str) -> None:
 def catalogue() -> dict[str, Any]:
     """Every method, task and cell by name."""
     methods = [
-        {"name": name, "summary": summary, "paper": short_citation(algorithms.method(name).reference)}
-        for name, summary in algorithms.SUMMARIES.items()
+        {"name": method.name, "summary": method.summary, "paper": short_citation(method.reference) or method.name}
+        for method in map(algorithms.method, algorithms.names())
     ]
     tasks = [_task(name) for name in registry.names()]
     return {"methods": methods, "tasks": tasks, "cells": list(get_args(get_type_hints(Settings)["cell"]))}
 
 
 def short_citation(bibtex: str) -> str:
-    """Authors and year of a BibTeX entry: `Werbos 1990`, `Kag & Saligrama 2021`, `Wiseman et al. 2017`."""
-    fields = dict(re.findall(r"(\w+)\s*=\s*\{(.+?)\},?$", bibtex, re.MULTILINE | re.DOTALL))
-    people = re.split(r"\s+and\s+", fields["author"])
-    names = [person.partition(",")[0] if "," in person else person.split()[-1] for person in people]
-    return f"{' & '.join(names) if len(names) < 3 else f'{names[0]} et al.'} {fields['year']}"
+    """Authors and year of a BibTeX entry: `Werbos 1990`, `Kag & Saligrama 2021`, `Wiseman et al. 2017`.
+
+    Empty where it names no author; without the year where there is none.
+    """
+    fields = bibtex_fields(bibtex)
+    people = re.split(r"\s+and\s+", fields.get("author", ""))
+    names = [person.partition(",")[0] if "," in person else person.split()[-1] for person in people if person]
+    who = " & ".join(names) if len(names) < 3 else f"{names[0]} et al."
+    return f"{who} {fields.get('year', '')}".strip() if names else ""
+
+
+def bibtex_fields(bibtex: str) -> dict[str, str]:
+    """The fields of a BibTeX entry by their names in lower case, however it is laid out.
+
+    A value stands in braces, in quotation marks, or, being a number or a macro, bare; braces within it are left out.
+    """
+    values = r"\{((?:[^{}]|\{[^{}]*\})*)\}|\"([^\"]*)\"|(\w+)"
+    found = re.finditer(rf"(\w+)\s*=\s*(?:{values})", bibtex)
+    return {each[1].lower(): re.sub(r"[{}]", "", each[2] or each[3] or each[4] or "").strip() for each in found}
 
 
 def _task(name: str) -> dict[str, Any]:
