@@ -15,6 +15,7 @@ Legend: T time, B batch, S numbers in a state; E loss, h states [T, B, S].
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,6 +29,7 @@ from algorithms.part_losses import PartLosses
 from algorithms.protocol import (
     READOUTS,
     Batch,
+    EndOf,
     Info,
     Method,
     above_zero,
@@ -179,6 +181,11 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     return {"tape_bytes": info.kept_bytes}
 
 
+def first_update(config: Config, end_of: EndOf) -> float:
+    """After `update_freq` batches, or at the end of a pass; who asks for that may have to look at the data."""
+    return 1 if config.update_freq == 1 else min(config.update_freq or math.inf, end_of(1))
+
+
 def called(config: Config, model: Model) -> tuple[str, ...]:
     """The kernels that a step calls."""
     return model.kernels if config.parts == 1 else part_losses.called(config, model)
@@ -203,6 +210,7 @@ METHODS = {
         init=init,
         step=step,
         least=lambda config: config.parts,
+        first_update=first_update,
         kernels=called,
         readouts=READOUTS,
         draws=True,

@@ -371,6 +371,22 @@ def to_h(config: Config, z: Array | Tensor) -> Any:
     return ops.tanh(z) if config.opt_arctanh else z
 
 
+WORK: dict[Phase, float] = {h_steps: 2.0, theta_steps: 3.0, joint_steps: 3.0, dual_step: 1.0}
+"""Forward passes that a step of each phase amounts to: its own, the way back to states, and that to parameters."""
+
+
+def steps_of(config: Config, phase: Phase) -> int:
+    """How many steps a phase takes, at most."""
+    steps: dict[Phase, int] = {h_steps: config.h_steps, theta_steps: config.theta_steps}
+    return (steps | {joint_steps: config.alm_steps, dual_step: 1})[phase]
+
+
+def forward_passes(config: Config) -> float:
+    """Those of all phases, once duals move, and the one that sets the first states."""
+    each = [WORK[phase] * steps_of(config, phase) for phase in phases(config, config.u_start)]
+    return sum(each) + (config.h_init != "zero")
+
+
 def called(config: Config, model: Model) -> tuple[str, ...]:
     """The kernels that a step calls."""
     return model.kernels
@@ -410,6 +426,7 @@ METHODS = {
         state=State,
         init=init,
         step=step,
+        forward_passes=forward_passes,
         kernels=called,
         blocks=True,
         readouts=READOUTS,

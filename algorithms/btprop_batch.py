@@ -26,7 +26,7 @@ from algorithms import btprop
 from algorithms.blocks import border_states
 from algorithms.btprop import Config, Phase, Problem
 from algorithms.model import Model
-from algorithms.protocol import READOUTS, Batch, Info, Method, without
+from algorithms.protocol import READOUTS, Batch, EndOf, Info, Method, without
 from minigrad import ops
 from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
@@ -69,9 +69,29 @@ def init(config: Config, model: Model, params: Params, rng: np.random.Generator)
 
 def passes(config: Config, epoch: int) -> tuple[Phase, ...]:
     """The phases of an epoch, each as often as it takes a step."""
-    steps: dict[Phase, int] = {btprop.h_steps: config.h_steps, btprop.theta_steps: config.theta_steps}
-    steps |= {btprop.joint_steps: config.alm_steps, btprop.dual_step: 1}
-    return tuple(phase for phase in btprop.phases(config, epoch) for _ in range(steps[phase]))
+    return tuple(phase for phase in btprop.phases(config, epoch) for _ in range(btprop.steps_of(config, phase)))
+
+
+def moves_h(phase: Phase | None) -> bool:
+    """Whether the free states move at the end of a pass."""
+    return phase in (btprop.h_steps, btprop.joint_steps)
+
+
+def moves_theta(phase: Phase | None) -> bool:
+    """Whether the parameters move at the end of a pass."""
+    return phase in (btprop.theta_steps, btprop.joint_steps)
+
+
+def first_update(config: Config, end_of: EndOf) -> float:
+    """At the end of the first pass of the first epoch that moves them; a pass before it sets the free states."""
+    before = [moves_theta(phase) for phase in passes(config, epoch=1)].index(True)
+    return end_of(1 + before + 1)
+
+
+def forward_passes(config: Config) -> float:
+    """The mean over the passes of an epoch in which duals move."""
+    each = [btprop.WORK[phase] for phase in passes(config, config.u_start)]
+    return sum(each) / len(each)
 
 
 def step(config: Config, model: Model, state: State, batch: Batch, rng: np.random.Generator) -> tuple[State, Info]:
@@ -91,18 +111,16 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
     u = state.duals[chunk]
 
     phase = None if state.turn < 0 else passes(config, state.epoch)[state.turn]
-    moves_h = phase in (btprop.h_steps, btprop.joint_steps)
-    moves_theta = phase in (btprop.theta_steps, btprop.joint_steps)
     with Tape() as tape:
-        theta = tape.watch(state.params) if moves_theta else state.params
-        w = tape.watch(h) if moves_h else h
+        theta = tape.watch(state.params) if moves_theta(phase) else state.params
+        w = tape.watch(h) if moves_h(phase) else h
         J, hh = problem.objective(theta, w, u)
-    sources = (*([w] if moves_h else []), *([without(theta, *config.frozen)] if moves_theta else []))
+    sources = (*([w] if moves_h(phase) else []), *([without(theta, *config.frozen)] if moves_theta(phase) else []))
     found = list(tape.gradient(J, sources)) if sources else []
 
-    if moves_h:
+    if moves_h(phase):
         state = replace(state, by_h=with_chunk(state.by_h, batch.index, problem.n * found.pop(0)))
-    if moves_theta:
+    if moves_theta(phase):
         state = replace(state, by_theta=plus(state.by_theta, {name: problem.n * g for name, g in found.pop(0).items()}))
     hh = ops.value(hh)
     if phase is btprop.dual_step:  # u_j += u_lr lambda (hh_j - h_{j+1})
@@ -111,7 +129,7 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
 
     grads: Params = {}
     if batch.last:
-        state, grads = end_of_pass(config, state, moves_h, moves_theta)
+        state, grads = end_of_pass(config, state, phase)
     info = Info(
         loss=ops.value(J),
         grads=grads,
@@ -153,14 +171,14 @@ def plus(total: Params, grads: Params) -> Params:
     return {name: total[name] + g if name in total else g for name, g in grads.items()}
 
 
-def end_of_pass(config: Config, state: State, moves_h: bool, moves_theta: bool) -> tuple[State, Params]:
+def end_of_pass(config: Config, state: State, phase: Phase | None) -> tuple[State, Params]:
     """What a whole gradient moves, and dJ/dtheta where it moved theta; then the next pass."""
     grads: Params = {}
-    if moves_h:
+    if moves_h(phase):
         rule = config.h_rule()
         free, memory = rule.step(state.by_h, state.h_memory or rule.init(state.free), state.free)
         state = replace(state, free=free, h_memory=memory)
-    if moves_theta:
+    if moves_theta(phase):
         blocks = sum(rows.shape[0] for rows in state.free.values())
         grads = {name: g / blocks for name, g in state.by_theta.items()}
         theta, optimizer = config.update_rule().step(grads, state.optimizer, state.params)
@@ -181,6 +199,8 @@ METHODS = {
         state=State,
         init=init,
         step=step,
+        first_update=first_update,
+        forward_passes=forward_passes,
         kernels=btprop.called,
         blocks=True,
         readouts=READOUTS,

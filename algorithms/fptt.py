@@ -363,6 +363,12 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     return found | {memory: optim.global_norm(state.regulariser[memory])}
 
 
+def forward_passes(config: Config) -> float:
+    """There and back for each step on a part, and once more for what the form asks for at other parameters."""
+    elsewhere = config.alpha > 0 and config.form != "running"
+    return 3.0 * (config.inner_steps + elsewhere)
+
+
 def called(config: Config, model: Model) -> tuple[str, ...]:
     """The kernels that a step calls."""
     return part_losses.called(config, model)
@@ -384,6 +390,7 @@ METHODS = {
         init=init,
         step=step,
         least=lambda config: config.parts,
+        forward_passes=forward_passes,
         kernels=called,
         readouts=READOUTS,
         draws=True,

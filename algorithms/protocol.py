@@ -28,6 +28,8 @@ from minigrad.backend import Array, Params, get_xp
 from minigrad.errors import InputError
 
 Status = Literal["ok", "diverged"]
+EndOf = Callable[[int], float]
+"""end_of(n): the iteration with which the n-th pass through the data ends; infinite where data have no end."""
 OptimizerName = Literal["sgd", "momentum", "nag", "adagrad", "adam", "rmsprop", "adadelta", "nt-asgd"]
 
 READOUTS: tuple[readouts.Name, ...] = get_args(readouts.Name)
@@ -123,6 +125,10 @@ class Method:
     """kernels(config, model): names of the kernels that a step calls, see `minigrad.kernels`."""
     least: Callable[[Any], int] = lambda config: 1
     """least(config): steps that a sequence must have."""
+    first_update: Callable[[Any, EndOf], float] = lambda config, end_of: 1
+    """first_update(config, end_of): the iteration with which the parameters first move; shorter runs are refused."""
+    forward_passes: Callable[[Any], float] = lambda config: 3.0
+    """forward_passes(config): how many of them a step amounts to in arithmetic, about; a way back is two."""
     blocks: bool = False
     """Whether its batches are successive blocks of one text, side by side."""
     readouts: tuple[readouts.Name, ...] = ("linear",)

@@ -264,6 +264,11 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
     }
 
 
+def forward_passes(config: Config) -> float:
+    """To unroll, to learn G, to set targets and to learn locally; the way back through time for W_xh is one more."""
+    return 7.0 if config.w_xh == "bptt" else 6.0
+
+
 def called(config: Config, model: Model) -> tuple[str, ...]:
     """The kernels that a step calls."""
     return (*model.kernels, "local", "target")
@@ -290,6 +295,7 @@ METHODS = {
         init=init,
         step=step,
         kernels=called,
+        forward_passes=forward_passes,
         measure=measure,
     )
     for name, summary, defaults in (

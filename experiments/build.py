@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -140,31 +142,36 @@ def assemble(settings: Settings, method_name: str, config: Any = None) -> Parts:
 
 
 def require_an_update(parts: Parts) -> None:
-    """Refuse a budget that ends before a method that looks at the whole of its data has made its first update.
+    """Refuse a budget that ends before the method first moves the parameters.
 
     Raises:
-        InputError: naming the iterations of a pass.
+        InputError: naming the iteration with which it does.
     """
-    task, settings, config, name = parts.task, parts.settings, parts.config, parts.method.name
-    if not isinstance(task, Finite):
+    task, settings, name = parts.task, parts.settings, parts.method.name
+
+    def end_of(passes: int) -> float:
+        if not isinstance(task, Finite):
+            return math.inf
+        return task.batches_of(settings.seed, passes, settings.batch_size) - first_index(settings, task)
+
+    first = parts.method.first_update(parts.config, end_of)
+    if settings.max_iterations >= first:
         return
-    if name == "btprop-batch":  # sets its states, moves them and then the parameters, a pass each
-        passes = 2 + (1 if config.constraint == "alm" else config.h_steps)
-    elif getattr(config, "update_freq", None) == 0:
-        passes = 1
-    else:
-        return
-    needed = task.batches_of(settings.seed, passes, settings.batch_size)
-    if settings.max_iterations < needed:
-        raise InputError(
-            f"{settings.max_iterations:,} iterations make no update: a pass through the data takes "
-            f"{task.batches_of(settings.seed, 1, settings.batch_size):,}, and {name} first moves the parameters after "
-            f"{'one' if passes == 1 else passes} of them: use --max-iterations {needed} or more, or --epochs {passes}"
-        )
+    if first == math.inf:
+        raise InputError(f"{name} with these options waits for the end of a pass, and those of {task.name} have none")
+    known, instead = "", ""
+    if isinstance(task, Finite):
+        known = f", where a pass through the data takes {task.batches_of(settings.seed, 1, settings.batch_size):,}"
+        instead = f", or --epochs {next(passes for passes in count(1) if end_of(passes) >= first)}"
+    raise InputError(
+        f"{settings.max_iterations:,} iterations make no update: {name} first moves the parameters with number "
+        f"{first:,}{known}: use --max-iterations {first} or more{instead}"
+    )
 
 
 def _trainable(settings: Settings, method: Method) -> None:
     """Raise InputError for a network, or a way to train one, that cannot be or that the method knows nothing of."""
+    import algorithms
     from algorithms.dropout import Dropout
     from algorithms.model import check_penalties
     from algorithms.protocol import check_layout
@@ -174,8 +181,9 @@ def _trainable(settings: Settings, method: Method) -> None:
     if settings.readout not in method.readouts:
         raise InputError(f"{method.name} is defined for readout {' or '.join(method.readouts)}, not {settings.readout}")
     if settings.noise and not method.draws:
+        others = " or ".join(name for name in algorithms.names() if algorithms.method(name).draws)
         raise InputError(
-            f"{method.name} trains the network as it is: leave out {', '.join(settings.noise)}, or take bptt or fptt"
+            f"{method.name} trains the network as it is: leave out {', '.join(settings.noise)}, or take {others}"
         )
     check_layout(bool(settings.noise), settings.task_options.get("layout") == "blocks")
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+import algorithms
 from algorithms.readouts import EXPERTS
 from experiments import build
 from experiments.papers import entry as entries
@@ -33,9 +34,6 @@ PER_RUN = 0.4
 
 RUNS = {"memory": 2, "change": 2}
 """Runs of a cell, by its measure: those that compare with another run."""
-
-PRODUCTS = {"bptt": 3.0, "tptt": 7.0, "tptthx": 6.0, "btprop": 6.0, "btprop-batch": 3.0}
-"""Forward passes that an iteration of a method amounts to, in arithmetic."""
 
 GATES = {"srn": 1, "antisymmetric": 2, "gru": 3, "gru-cho": 3, "lstm": 4}
 
@@ -98,7 +96,7 @@ def job_seconds(job: Job) -> float:
     experts = (s.experts or EXPERTS) if s.readout == "mos" else 1
     forward = 2.0 * (recurrent + answers * experts * (D if s.readout == "mos" else sizes[-1]) * task.output_size)
     checks = max(1.0, s.max_iterations / build.first_check(s))  # the last iteration is checked anyway
-    trained = PRODUCTS.get(job.method, 5.0) * s.batch_size * s.max_iterations
+    trained = algorithms.method(job.method).forward_passes(job.config) * s.batch_size * s.max_iterations
     operations = forward * (trained + checks * min(s.validate_size, 10_000))
     steps = s.max_iterations * max(1, getattr(job.config, "parts", 1))
     return PER_RUN + operations / (SHARE * peak()) + steps * PER_ITERATION

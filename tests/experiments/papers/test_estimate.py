@@ -33,6 +33,19 @@ def test_more_work_takes_longer() -> None:
     assert seconds("bptt", cell="lstm") > 2 * seconds("bptt")
 
 
+def test_methods_take_as_long_as_what_they_are_asked_for() -> None:
+    """Every inner step, step on states and gradient at other parameters counts."""
+
+    def work(method: str, **config: Any) -> float:
+        text = {"task": "sample-char", "length": 20, "task_options": {"characters": "4000"}, "max_iterations": 1_000}
+        return estimate.job_seconds(job.make(method, config, text))
+
+    assert work("bptt") < work("btprop") < work("btprop", h_steps=3) < work("btprop", h_steps=3, theta_steps=2)
+    assert work("btprop", constraint="alm", alm_steps=2) < work("btprop", constraint="alm", alm_steps=9)
+    assert work("btprop-batch") < work("bptt")
+    assert work("fptt", parts=2) < work("fptt", parts=2, form="equation6") < work("fptt", parts=2, inner_steps=3)
+
+
 def test_an_iteration_of_the_paper_takes_milliseconds() -> None:
     """254 MFLOP forward and backward three and a half times over, and a hundredth of a check of 21 GFLOP."""
     assert 0.5 < seconds() / 1_000 / (0.3e9 / 4e10 + 0.21e9 / 4e10) < 2
