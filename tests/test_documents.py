@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+import algorithms
 from algorithms.model import Model
 from datasets.synthetic import Temporal
 from minigrad.rng import stream
+from tests import guide
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,9 +58,8 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert (path.parent / link).exists(), link
 
 
-def test_the_method_of_the_guide_trains_its_readout(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = ROOT / "docs" / "adding-a-method.md"
-    method = run(path, blocks(path, "python")[0], monkeypatch).METHODS["readout"]
+def test_the_method_of_the_guide_trains_its_readout() -> None:
+    method = guide.method()
     model = Model.make(input_size=6, hidden=50, output_size=4)
     config = method.config(lr=0.1, optimizer="nag")
     task = Temporal(10)
@@ -68,3 +74,47 @@ def test_the_method_of_the_guide_trains_its_readout(monkeypatch: pytest.MonkeyPa
     assert method.kernels(config, model) == model.kernels
     assert state.params["W_hh"] is params["W_hh"]
     assert not np.array_equal(state.params["W_hy"], params["W_hy"])
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the program in which somebody has followed the guide."""
+    tree = tmp_path_factory.mktemp("extended")
+    for room in ("minigrad", "algorithms", "datasets", "experiments"):
+        shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("cli.py", "pyproject.toml"):
+        shutil.copy(ROOT / file, tree)
+    guide.follow(tree)
+    return tree
+
+
+def cli(tree: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A command line of another tree, without kernels, which would have to be compiled there."""
+    command = [sys.executable, "-W", "error", str(tree / "cli.py"), *map(str, arguments)]
+    environment = os.environ | {"MINIGRAD_KERNELS": "reference"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=tree, env=environment, timeout=120)
+
+
+def test_who_follows_the_guide_has_a_method_more(extended: Path) -> None:
+    listed = cli(extended, "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    methods = {each["name"]: each for each in json.loads(listed.stdout)["methods"]}
+    assert set(methods) == {*algorithms.names(), "readout"}
+    assert methods["readout"] == {"name": "readout", "summary": guide.method().summary, "paper": "Jaeger 2001"}
+
+    small = ["--hidden", 8, "--validate-size", 50, "--max-iterations", 3, "--json"]
+    trained = cli(extended, *guide.command(), *small)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads(trained.stdout)["method"] == "readout"
+    refused = cli(extended, "train", "readout", "--frozen", "nope")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("cli.py train: error: frozen: there is no parameter 'nope'; there are W_xh")
+
+
+@pytest.mark.skipif(find_spec("ruff") is None, reason="needs ruff")
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_who_follows_the_guide_has_clean_files(extended: Path, command: list[str]) -> None:
+    line = [sys.executable, "-m", "ruff", *command, "--no-cache", "algorithms"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=extended)
+    assert done.returncode == 0, done.stdout + done.stderr
