@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tracemalloc
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,6 @@ from algorithms import bptt, btprop, btprop_batch
 from algorithms.model import Model
 from algorithms.protocol import Info
 from datasets.task import Batch
-from experiments import states
 from minigrad.errors import InputError
 from minigrad.rng import stream
 
@@ -143,23 +141,6 @@ def test_it_learns(constraint: str) -> None:
     _, infos = train(chunks(6, 2), 120, constraint=constraint, lam=0.1, theta_lr=0.05, h_lr=0.05)
     assert float(infos[0].loss) > 1.5
     assert float(infos[-1].loss) < 1.0
-
-
-def test_a_checkpoint_in_the_middle_of_a_pass_changes_nothing() -> None:
-    text, (model, params) = chunks(8, 3), network()
-    config = btprop.Config(dual="scaled", first_state="fixed", constraint="admm", u_start=1)
-    ends = []
-    for packed in (False, True):
-        state = btprop_batch.init(config, model, params, stream(1, "method"))
-        for batch in text * 5:
-            if packed:
-                node, arrays = states.pack(states.fields_of(state))
-                state = type(state)(**states.unpack(json.loads(json.dumps(node)), arrays, "cpu"))
-            state, _ = btprop_batch.step(config, model, state, batch, stream(1, "step"))
-        ends.append(state)
-    for name, p in ends[0].params.items():
-        assert_array_equal(ends[1].params[name], p)
-    assert_array_equal(all_of(ends[0].free), all_of(ends[1].free))
 
 
 def test_memory_is_that_of_states_at_borders_and_one_chunk() -> None:

@@ -1,101 +1,169 @@
-"""The contracts carry what a language model needs: token inputs, a loss at every step, a state that goes on."""
+"""What every registered method keeps to, and the method of docs/adding-a-method.md with them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 
-from algorithms import bptt
-from algorithms.model import Model
-from datasets import task
-from experiments import states
+import algorithms
+from algorithms.protocol import Info, Method
+from datasets.task import Batch
+from experiments import build, catalogue, standing, states
+from experiments.build import Parts
+from experiments.settings import Settings
+from minigrad.errors import InputError
 from minigrad.rng import stream
+from tests import guide
 
-TEXT = "the cat sat on the mat and the dog sat on the log. " * 20
+METHODS: dict[str, Method] = {name: algorithms.method(name) for name in algorithms.names()}
+METHODS["the guide's"] = guide.method()
 
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in METHODS),
+    ("bptt", {"update_freq": 4, "optimizer": "adam", "clip": 0.1}),
+    ("bptt", {"parts": 3}),
+    ("btprop", {"constraint": "admm", "u_start": 1, "h_steps": 2}),
+    ("btprop", {"constraint": "alm", "u_start": 1}),
+    ("btprop-batch", {"constraint": "admm", "u_start": 1}),
+    ("btprop-batch", {"constraint": "alm", "u_start": 1}),
+    ("fptt", {"form": "algorithm2", "parts": 3}),
+    ("fptt", {"form": "debias", "parts": 3, "inner_steps": 2}),
+    ("tptt", {"noise": 0.1, "p_g": 0.5}),
+]
+"""Every method with its defaults, and with options under which more lives on from batch to batch."""
 
-def characters(streams: int, window: int) -> tuple[int, list[task.Batch]]:
-    """The text as parallel contiguous streams, cut into windows: vocabulary and batches of one epoch."""
-    alphabet = sorted(set(TEXT))
-    ids = np.array([alphabet.index(c) for c in TEXT])
-    rows = len(ids) // streams
-    laid = ids[: rows * streams].reshape(streams, rows).T
-    starts = range(0, rows - 1 - window, window)
-    return len(alphabet), [
-        task.Batch(laid[i : i + window], laid[i + 1 : i + 1 + window], continues=i > 0, index=k)
-        for k, i in enumerate(starts)
-    ]
+STEPS = 15
+"""Five passes through the text below: a pass each to set free states, move them, move duals, and move parameters."""
+TEXT = {"task": "sample-char", "length": 6, "batch_size": 24, "task_options": {"characters": "400", "layout": "blocks"}}
+SEQUENCES = {"task": "temporal", "length": 10, "batch_size": 4}
 
-
-def through_a_checkpoint(state: Any) -> Any:
-    """A State after it was taken apart for a checkpoint and put together again."""
-    node, arrays = states.pack(states.fields_of(state))
-    return type(state)(**states.unpack(json.loads(json.dumps(node)), arrays, "cpu"))
-
-
-def language_model(cell: str, vocabulary: int, layers: int = 1, hidden: int = 24, dtype: str = "float64") -> Any:
-    model = Model.make(
-        cell=cell,
-        input_size=vocabulary,
-        hidden=hidden,
-        layers=layers,
-        output_size=vocabulary,
-        loss_at="every",
-        tokens=True,
-    )
-    return model, model.init(stream(7, "init"), "uniform", dtype)
+every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+every_method = pytest.mark.parametrize("name", METHODS)
 
 
-@pytest.mark.parametrize(("cell", "layers"), [("srn", 1), ("gru", 1), ("lstm", 2)])
-def test_truncated_bptt_with_carried_state_learns_a_text(cell: str, layers: int) -> None:
-    """A character model: token inputs, a loss at every step, state carried across windows, stacked cells."""
-    vocabulary, batches = characters(streams=4, window=10)
-    model, params = language_model(cell, vocabulary, layers, dtype="float32")
-    config = bptt.Config(lr=0.01, optimizer="adam", clip=0.5)
-    state = bptt.init(config, model, params, stream(7, "method"))
-    epochs = []
-    for epoch in range(6):
-        losses = []
-        for batch in batches:
-            state, info = bptt.step(config, model, state, batch, stream(7, "step", epoch, batch.index))
-            losses.append(float(info.loss))
-        epochs.append(np.mean(losses))
-    assert epochs[0] > 2.0
-    assert epochs[-1] < 1.3
-    assert all(array.dtype == np.float32 for array in state.params.values())
+def parts_of(name: str, options: dict[str, Any], dtype: Any = "float32") -> Parts:
+    """A tiny network and task for a method, in its own layout."""
+    method = METHODS[name]
+    given: dict[str, Any] = TEXT if method.blocks else SEQUENCES
+    settings = Settings(hidden=4, dtype=dtype, runs_dir=Path("nowhere"), **given)
+    task = build.make_task(settings)
+    config = method.config(**{**method.defaults, **options})
+    return Parts(settings, method, config, task, build.make_model(settings, task))
 
 
-def test_the_carried_state_is_what_one_long_unroll_passes_through() -> None:
-    vocabulary, batches = characters(streams=3, window=8)
-    model, params = language_model("lstm", vocabulary, layers=2)
-    config = bptt.Config(lr=0.0)
-    state = bptt.init(config, model, params, stream(7, "method"))
-    total = 0.0
-    for batch in batches[:4]:
-        state, info = bptt.step(config, model, state, batch, stream(7, "step"))
-        total += float(info.loss)
-    x = np.concatenate([batch.x for batch in batches[:4]])
-    y = np.concatenate([batch.y for batch in batches[:4]])
-    h = model.unroll(params, x, model.initial_state(params, 3))
-    assert_allclose(total / 4, model.score(params, h, y), rtol=1e-12)
-    assert_allclose(state.carry, h[-1], rtol=1e-12)
+def batches(parts: Parts) -> Iterator[tuple[int, Batch]]:
+    settings = parts.settings
+    for number in range(STEPS):
+        yield number, parts.task.batch(settings.seed, "train", number, settings.batch_size, settings.dtype)
 
 
-def test_every_state_is_arrays_and_numbers() -> None:
-    """One checkpoint writer serves all methods: a State goes through it and comes back the same."""
-    vocabulary, batches = characters(streams=4, window=10)
-    model, params = language_model("lstm", vocabulary)
-    config = bptt.Config(optimizer="adam")
-    state = bptt.init(config, model, params, stream(1, "method"))
-    for batch in batches[:3]:
-        state, _ = bptt.step(config, model, state, batch, stream(1, "step"))
-    again = through_a_checkpoint(state)
-    assert again.optimizer["t"] == 3
-    for field in dataclasses.fields(state):
-        assert type(getattr(again, field.name)) is type(getattr(state, field.name))
-    assert np.array_equal(again.carry, state.carry)
+def steps(parts: Parts, stored: bool = False) -> Iterator[tuple[Any, Info]]:
+    """The state after each step, and what the step told; stored: every state goes through a checkpoint."""
+    state = standing.initial_state(parts)
+    for number, batch in batches(parts):
+        if stored:
+            node, arrays = states.pack(states.fields_of(state))
+            state = type(state)(**states.unpack(json.loads(json.dumps(node)), arrays, "cpu"))
+        state, info = parts.method.step(parts.config, parts.model, state, batch, stream(7, "step", number))
+        yield state, info
+
+
+def arrays_in(*values: Any) -> dict[str, Any]:
+    """Every array of states, batches and dicts, by its path."""
+    plain = [states.fields_of(each) if dataclasses.is_dataclass(each) else each for each in values]
+    return states.pack(plain)[1]
+
+
+def bits(*values: Any) -> Any:
+    """All that states, batches and dicts hold, as one can compare it."""
+    plain = [states.fields_of(each) if dataclasses.is_dataclass(each) else each for each in values]
+    node, arrays = states.pack(plain)
+    return node, {path: (array.dtype.str, array.shape, array.tobytes()) for path, array in arrays.items()}
+
+
+def told(info: Info) -> dict[str, Any]:
+    return {"loss": info.loss, "grads": info.grads, "bounded": info.bounded, "arrays": info.arrays}
+
+
+@every_case
+def test_the_same_seed_gives_the_same_bits_and_every_array_keeps_its_dtype(name: str, options: dict[str, Any]) -> None:
+    for dtype in ("float32", "float64"):
+        twice = zip(*(steps(parts_of(name, options, dtype)) for _ in range(2)), strict=True)
+        for (state, info), (again, same) in twice:
+            assert bits(state, told(info)) == bits(again, told(same))
+            assert info.status == "ok", info.reason
+            floats = {path: a.dtype for path, a in arrays_in(state, told(info)).items() if a.dtype.kind == "f"}
+            assert set(floats.values()) == {np.dtype(dtype)}, floats
+
+
+@every_case
+def test_init_and_step_leave_their_arguments_as_they_were(name: str, options: dict[str, Any]) -> None:
+    parts = parts_of(name, options)
+    params = parts.model.init(stream(1, "init"), "orthogonal", "float32")
+    before = bits(params)
+    state = parts.method.init(parts.config, parts.model, params, stream(1, "method"))
+    assert bits(params) == before
+    for number, batch in batches(parts):
+        before = bits(state, batch)
+        after, _ = parts.method.step(parts.config, parts.model, state, batch, stream(1, "step", number))
+        assert bits(state, batch) == before
+        state = after
+
+
+@every_case
+def test_a_state_that_was_stored_goes_on_to_the_same_bits(name: str, options: dict[str, Any]) -> None:
+    parts = parts_of(name, options)
+    for (state, _), (again, _) in zip(steps(parts), steps(parts, stored=True), strict=True):
+        assert bits(again) == bits(state)
+
+
+@every_case
+def test_what_is_frozen_stays_to_the_bit_and_something_else_moves(name: str, options: dict[str, Any]) -> None:
+    for frozen in standing.initial_state(parts_of(name, options)).params:
+        parts = parts_of(name, {**options, "frozen": (frozen,)})
+        first = standing.initial_state(parts).params
+        *_, (last, _) = steps(parts)
+        moved = {each for each, array in last.params.items() if not np.array_equal(array, first[each])}
+        assert moved, frozen
+        assert frozen not in moved
+
+
+@every_case
+def test_the_parameters_first_move_with_the_iteration_that_the_method_says(name: str, options: dict[str, Any]) -> None:
+    parts = parts_of(name, options)
+    first = standing.initial_state(parts).params
+    ends = [number for number, batch in batches(parts) if batch.last]
+    moved = [any(np.any(a != first[each]) for each, a in state.params.items()) for state, _ in steps(parts)]
+    says = parts.method.first_update(parts.config, lambda passes: ends[passes - 1] + 1 if ends else np.inf)
+    assert moved.index(True) + 1 == says
+
+
+@every_method
+def test_a_frozen_name_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"^frozen: there is no parameter 'W_zz'; there are W_xh, .*W_hy"):
+        standing.initial_state(parts_of(name, {"frozen": ("W_zz",)}))
+
+
+@every_method
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_options_that_are_not_finite_are_refused(name: str, number: float) -> None:
+    config = METHODS[name].config
+    options = [option for option, kind in get_type_hints(config).items() if kind in (float, float | None)]
+    assert len(options) > 3
+    for option in options:
+        with pytest.raises(InputError, match=option) as refusal:
+            config(**{option: number})
+        assert "\n" not in str(refusal.value)
+
+
+@every_method
+def test_the_reference_names_author_title_and_year(name: str) -> None:
+    fields = catalogue.bibtex_fields(METHODS[name].reference)
+    assert {"author", "title", "year"} <= {field for field, value in fields.items() if value}
+    assert METHODS[name].summary

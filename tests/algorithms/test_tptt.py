@@ -145,9 +145,3 @@ def test_other_networks_are_refused(network: dict[str, Any]) -> None:
     params = model.init(stream(3, "init"), "orthogonal", "float64")
     with pytest.raises(InputError, match="one SRN layer"):
         tptt.init(tptt.Config(), model, params, stream(3, "method"))
-
-
-def test_an_unknown_frozen_name_is_refused() -> None:
-    model, params = network()
-    with pytest.raises(InputError, match="frozen: there is no parameter 'W_zz'"):
-        tptt.init(tptt.Config(frozen=("W_zz",)), model, params, stream(3, "method"))
