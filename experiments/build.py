@@ -161,10 +161,10 @@ def require_an_update(parts: Parts) -> None:
         raise InputError(f"{name} with these options waits for the end of a pass, and those of {task.name} have none")
     known, instead = "", ""
     if isinstance(task, Finite):
-        known = f", where a pass through the data takes {task.batches_of(settings.seed, 1, settings.batch_size):,}"
+        known = f", and a pass through the data takes {task.batches_of(settings.seed, 1, settings.batch_size):,}"
         instead = f", or --epochs {next(passes for passes in count(1) if end_of(passes) >= first)}"
     raise InputError(
-        f"{settings.max_iterations:,} iterations make no update: {name} first moves the parameters with number "
+        f"{settings.max_iterations:,} iterations make no update: {name} first moves the parameters in iteration "
         f"{first:,}{known}: use --max-iterations {first} or more{instead}"
     )
 

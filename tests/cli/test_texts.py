@@ -165,15 +165,15 @@ def test_budgets_that_contradict_each_other_and_updates_that_never_come_are_refu
     blocks = [*text, "--batch-size", 32, "--cell", "gru", "--hidden", 4]
     line = refusal(cli("train", "btprop-batch", *blocks, "--max-iterations", 9), "train")
     assert line == (
-        "9 iterations make no update: btprop-batch first moves the parameters with number 39, where a pass through the "
+        "9 iterations make no update: btprop-batch first moves the parameters in iteration 39, and a pass through the "
         "data takes 13: use --max-iterations 39 or more, or --epochs 3"
     )
     line = refusal(cli("train", "bptt", *blocks, "--update-freq", 0, "--max-iterations", 9), "train")
     assert line.endswith(
-        "with number 12, where a pass through the data takes 12: use --max-iterations 12 or more, or --epochs 1"
+        "in iteration 12, and a pass through the data takes 12: use --max-iterations 12 or more, or --epochs 1"
     )
     line = refusal(cli("train", "bptt", "--update-freq", 50, "--max-iterations", 49), "train")
-    assert line.endswith("bptt first moves the parameters with number 50: use --max-iterations 50 or more")
+    assert line.endswith("bptt first moves the parameters in iteration 50: use --max-iterations 50 or more")
     line = refusal(cli("train", "bptt", "--update-freq", 0), "train")
     assert line == "bptt with these options waits for the end of a pass, and those of temporal have none"
     assert not (tmp_path / "runs").exists()
