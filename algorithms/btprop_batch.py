@@ -115,13 +115,15 @@ def step(config: Config, model: Model, state: State, batch: Batch, rng: np.rando
         theta = tape.watch(state.params) if moves_theta(phase) else state.params
         w = tape.watch(h) if moves_h(phase) else h
         J, hh = problem.objective(theta, w, u)
-    sources = (*([w] if moves_h(phase) else []), *([without(theta, *config.frozen)] if moves_theta(phase) else []))
-    found = list(tape.gradient(J, sources)) if sources else []
+    moving = {"theta": without(theta, *config.frozen)} if moves_theta(phase) else {}
+    moving |= {"h": w} if moves_h(phase) else {}
+    found = tape.gradient(J, moving) if moving else {}
 
     if moves_h(phase):
-        state = replace(state, by_h=with_chunk(state.by_h, batch.index, problem.n * found.pop(0)))
+        state = replace(state, by_h=with_chunk(state.by_h, batch.index, problem.n * found["h"]))
     if moves_theta(phase):
-        state = replace(state, by_theta=plus(state.by_theta, {name: problem.n * g for name, g in found.pop(0).items()}))
+        by_theta = {name: problem.n * g for name, g in found["theta"].items()}
+        state = replace(state, by_theta=plus(state.by_theta, by_theta))
     hh = ops.value(hh)
     if phase is btprop.dual_step:  # u_j += u_lr lambda (hh_j - h_{j+1})
         moved = u + config.u_lr * config.penalty(batch.x.shape[0]) * (hh - h[1:, ...])
