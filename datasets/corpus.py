@@ -13,7 +13,6 @@ from __future__ import annotations
 import codecs
 import json
 import re
-import shlex
 import shutil
 import sys
 from collections import Counter
@@ -30,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets import catalogue, checksums
-from datasets.folders import data_folder, no_folder
+from datasets.folders import command, data_folder, no_folder
 from datasets.storage import locked, replacing, respect, sync_folder
 from datasets.task import Split
 from datasets.verify import other_form
@@ -502,7 +501,7 @@ def _way_to(path: Path) -> str:
     folder = path.parents[1]
     if item.by_hand:
         return f"{item.by_hand} into {path.parent}; {elsewhere}"
-    return f"run `python cli.py data fetch {item.name} --data-dir {shlex.quote(str(folder))}`; {elsewhere}"
+    return f"run {command('fetch', item.name, folder)}; {elsewhere}"
 
 
 def _changed(source: _Source) -> InputError:

@@ -4,7 +4,6 @@ ones."""
 from __future__ import annotations
 
 import gzip
-import shlex
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from datasets import catalogue, verify
 from datasets.catalogue import File
 from datasets.common import Ids, frozen
-from datasets.folders import no_folder
+from datasets.folders import command, no_folder
 from datasets.storage import checksum
 from minigrad.errors import InputError
 
@@ -128,7 +127,7 @@ def _missing(data_set: str, file: File, folder: Path, ways: tuple[str, ...]) -> 
         *(f"in {Path(place).parent.name} there" for place in file.elsewhere),
     ]
     ways = (
-        f"run `python cli.py data fetch {data_set} --data-dir {shlex.quote(str(folder))}`",
+        f"run {command('fetch', data_set, folder)}",
         f"choose another folder than {folder} with --data-dir",
         *ways,
     )

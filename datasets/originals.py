@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from datasets import catalogue, checksums, verify
 from datasets.catalogue import DataSet, File
-from datasets.folders import data_folder
+from datasets.folders import command, data_folder
 from datasets.task import Published
 from datasets.verify import Finding
 from minigrad.errors import InputError
@@ -45,12 +44,14 @@ def require_whole(task: Any) -> None:
 
 def remarks(task: Any) -> list[str]:
     """A line about the files that are whole but not the published ones, if there are any."""
-    others = [each.path for each in _there(task) if each.finding.state == "other"]
+    others = [each for each in _there(task) if each.finding.state == "other"]
     if not others:
         return []
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
     files = "it is not what was published" if len(others) == 1 else "they are not what was published"
-    return [f"warning: {others[0]}{more}: whole, but {files}; say so with any result (python cli.py data verify)"]
+    first = others[0]
+    compare = command("verify", first.item.name, first.folder)
+    return [f"warning: {first.path}{more}: whole, but {files}; say so with any result ({compare})"]
 
 
 def digests(task: Any) -> dict[str, str]:
@@ -82,5 +83,5 @@ def _there(task: Any) -> Iterator[_Original]:
 
 def _way_out(each: _Original) -> str:
     if each.item.by_hand:
-        return f"put the published file there (`python cli.py data verify {each.item.name}` compares it)"
-    return f"run `python cli.py data fetch {each.item.name} --data-dir {shlex.quote(str(each.folder))}`"
+        return f"put the published file there ({command('verify', each.item.name, each.folder)} compares it)"
+    return f"run {command('fetch', each.item.name, each.folder)}"

@@ -13,7 +13,7 @@ from typing import Any, Literal, TextIO
 
 from datasets import catalogue, fetch, registry, verify
 from datasets.catalogue import DataSet
-from datasets.folders import data_folder
+from datasets.folders import command, data_folder, require_folder
 from experiments.display import duration, table
 from experiments.exits import FAILED, FINISHED
 from experiments.record import dump
@@ -35,15 +35,17 @@ def data(action: Action, names: Sequence[str], folder: Path | None, as_json: boo
         An exit code: 1 if a file is damaged, otherwise 0.
 
     Raises:
-        InputError: for an unknown name, or as `datasets.fetch.fetch`.
+        InputError: for an unknown name, a folder that is none, or as `datasets.fetch.fetch`.
     """
     sets = list(dict.fromkeys(catalogue.find(name) for name in names))
+    folder = data_folder(folder)
+    require_folder(folder)
     if action == "fetch":
         if not sets:
             raise InputError(f"name what to fetch: there are {', '.join(catalogue.SETS)}")
-        return _fetch(sets, data_folder(folder), as_json)
+        return _fetch(sets, folder, as_json)
     show = _list if action == "list" else _verify
-    return show(sets or list(catalogue.SETS.values()), data_folder(folder), as_json)
+    return show(sets or list(catalogue.SETS.values()), folder, as_json)
 
 
 def _list(sets: Sequence[DataSet], folder: Path, as_json: bool) -> int:
@@ -94,23 +96,24 @@ def _verify(sets: Sequence[DataSet], folder: Path, as_json: bool) -> int:
             found.append({"set": item.name, **asdict(finding)})
             if not as_json:
                 words = "there" if finding.state == "unpublished" else finding.state
-                print(f"{words:<7}  {finding.path}  {_advice(item, finding)}".rstrip(), flush=True)
+                print(f"{words:<7}  {finding.path}  {_advice(item, finding, folder)}".rstrip(), flush=True)
     sound = all(entry["state"] != "damaged" for entry in found)
     if as_json:
         print(dump({"folder": folder, "sound": sound, "files": found}))
     return FINISHED if sound else FAILED
 
 
-def _advice(item: DataSet, finding: verify.Finding) -> str:
+def _advice(item: DataSet, finding: verify.Finding, folder: Path) -> str:
     """What there is to say about a file, and to do."""
+    fetching = f"run {command('fetch', item.name, folder)}"
     if finding.state == "unpublished":
         return "no published checksum"
     if finding.state == "ok":
         return finding.detail
     if finding.state == "other":
-        way = "use the published one" if item.by_hand else f"run `python cli.py data fetch {item.name}`"
+        way = "use the published one" if item.by_hand else fetching
         return f"whole, but not the published file ({finding.detail}): say so with any result, or {way}"
-    way = "put the right file there" if item.by_hand else f"run `python cli.py data fetch {item.name}`"
+    way = "put the right file there" if item.by_hand else fetching
     return f"{finding.detail}: {way}" if finding.state == "damaged" else way
 
 

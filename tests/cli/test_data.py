@@ -102,10 +102,11 @@ def test_a_set_is_listed_fetched_and_verified(run: Any, tmp_path: Path) -> None:
     assert "good  present" in out
     code, out, err = run("verify")
     assert (code, err) == (0, "")
+    folder = tmp_path / "data"
     assert out.splitlines() == [
         f"ok       {path}  published sha256",
-        f"absent   {tmp_path / 'data' / 'gone' / 'file.bin'}  run `python cli.py data fetch gone`",
-        f"absent   {tmp_path / 'data' / 'closed' / 'file.bin'}  put the right file there",
+        f"absent   {folder / 'gone' / 'file.bin'}  run `python cli.py data fetch gone --data-dir {folder}`",
+        f"absent   {folder / 'closed' / 'file.bin'}  put the right file there",
     ]
 
 
@@ -116,7 +117,7 @@ def test_a_damaged_file_is_exit_code_1_and_fetching_mends_it(run: Any, tmp_path:
     code, out, _ = run("verify", "good")
     assert code == 1
     assert out.startswith(f"damaged  {path}  its sha256 is ")
-    assert out.endswith("run `python cli.py data fetch good`\n")
+    assert out.endswith(f"run `python cli.py data fetch good --data-dir {tmp_path / 'data'}`\n")
     path.write_bytes(b"short")
     assert "damaged: file.bin: it has 5 bytes" in run("list", "good")[1]
     code, _, err = run("fetch", "good")
@@ -137,7 +138,7 @@ def test_another_file_than_the_published_one_is_called_so(run: Any, tmp_path: Pa
         detail = f"whole, but not the published file (its sha256 is {found}, published is {wanted})"
         assert out.startswith(f"other    {path}  {detail}: say so with any result, or ")
         lines[name] = out
-    assert lines["good"].endswith("or run `python cli.py data fetch good`\n")
+    assert lines["good"].endswith(f"or run `python cli.py data fetch good --data-dir {tmp_path / 'data'}`\n")
     assert lines["closed"].endswith("or use the published one\n")
     assert json.loads(run("verify", "good", "--json")[1])["sound"] is True
     code, _, err = run("fetch", "good")
@@ -186,6 +187,18 @@ def test_what_is_impossible_is_one_line(run: Any, tmp_path: Path) -> None:
     (tmp_path / "data" / "good").write_text("")
     assert "cannot write" in refusal(run("fetch", "good"))
     assert len(run("fetch", "good")[2].splitlines()) == 1
+
+
+@pytest.mark.parametrize("action", ["list", "verify", "fetch"])
+@pytest.mark.parametrize("inside", ["", "deeper/still"])
+def test_a_folder_of_data_that_is_a_file_is_refused(
+    action: str, inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing can lie in it: to call everything absent would hide the slip."""
+    (tmp_path / "data").write_text("")
+    code = command_line.main(["data", action, "good", "--data-dir", str(tmp_path / "data" / inside)])
+    line = refusal((code, *capsys.readouterr()))
+    assert line.endswith(f"{tmp_path / 'data'} is no folder: name the folder of data with --data-dir")
 
 
 def test_ctrl_c_says_that_nothing_is_lost(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

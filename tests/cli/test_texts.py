@@ -152,7 +152,7 @@ def test_a_damaged_text_is_refused(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "data" / "ptb" / "ptb.train.txt"
     assert line == (
         f"{path} is damaged (it has 720 bytes, published are 5,101,618): put the published file there "
-        "(`python cli.py data verify ptb` compares it)"
+        f"(`python cli.py data verify ptb --data-dir {tmp_path / 'data'}` compares it)"
     )
     assert cli("data", "verify", "ptb", "--data-dir", "data").returncode == 1
 

@@ -102,6 +102,7 @@ def test_whole_images_that_are_others_are_read_with_a_remark(tmp_path: Path, suf
     assert line.startswith(
         f"warning: {folder / 'mnist' / 'train-images-idx3-ubyte'}{suffix} and 3 more: whole, but they"
     )
+    assert line.endswith(f"(`python cli.py data verify mnist --data-dir {folder}`)")
     found = originals.digests(task)
     content = packed([n % 10 for n in range(10)])
     assert found["mnist/t10k-labels-idx1-ubyte"] == f"sha256:{sha256(content).hexdigest()}"
