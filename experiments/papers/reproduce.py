@@ -73,10 +73,12 @@ def reproduce(request: Request) -> int:
     """Run what is missing of the tables, print them beside the paper's, draw their figures.
 
     Raises:
-        InputError: if a table, preset, row or entrant does not exist, or nothing of a table can be computed for want
-            of data.
+        InputError: if a table, preset, row or entrant does not exist, a number is impossible, nothing of a table can be
+            computed for want of data, or an option is about a table and none is named.
     """
+    pool.require_some(request.together)
     if not request.tables:
+        require_a_table(request)
         show_list(request)
         return exits.FINISHED
     asked = [entries.load(name) for name in request.tables]
@@ -97,6 +99,22 @@ def reproduce(request: Request) -> int:
         elif figure:
             print(f"figure: {figure}", flush=True)
     return exits.FAILED if any(found.failures for found in done) else exits.FINISHED
+
+
+FOR_TABLES = ("preset", "rows", "entrants", "seeds", "together", "out")
+"""What a request without a table has no use for."""
+
+
+def require_a_table(request: Request) -> None:
+    """Refuse a request that says what of a table is wanted and names none: the list would hide that it was forgotten.
+
+    Raises:
+        InputError: naming the option.
+    """
+    for name in FOR_TABLES:
+        if getattr(request, name) != getattr(Request, name):
+            flag = {"together": "population"}.get(name, name)
+            raise InputError(f"--{flag} is about a table: name one, such as manchev-2 (without a name, all are listed)")
 
 
 def require_data(entry: Entry, preset: Preset, request: Request) -> None:

@@ -144,6 +144,12 @@ def workers(asked: int | None) -> int:
     return asked or cores
 
 
+def require_some(together: int) -> None:
+    """Raise InputError unless a process has a job at least."""
+    if together < 1:
+        raise InputError(f"population must be at least 1, got {together}")
+
+
 def run(
     chains: Mapping[K, Chain[T]], store: Store, workers: int, watcher: Watcher, together: int = 1
 ) -> tuple[dict[K, T], dict[K, str]]:
@@ -163,8 +169,7 @@ def run(
         InputError: if `together` is less than 1.
         RunError: if another process computes in the folder of the store.
     """
-    if together < 1:
-        raise InputError(f"population must be at least 1, got {together}")
+    require_some(together)
     course: _Course[K] = _Course(len(chains))
     for key, chain in chains.items():
         _advance(course, store, _begun(key, chain, course))
