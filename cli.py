@@ -164,7 +164,7 @@ def list_(*, cite: str | None = None, json: bool = False) -> int:
     if cite is None:
         catalogue.show(json)
     else:
-        catalogue.cite(cite)
+        catalogue.cite(cite, json)
     return exits.FINISHED
 
 

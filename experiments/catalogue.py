@@ -28,13 +28,14 @@ def show(as_json: bool) -> None:
     print("\n".join(["", "cells", "  ".join(found["cells"])]))
 
 
-def cite(method: str) -> None:
-    """Print the BibTeX entry of a method's paper.
+def cite(method: str, as_json: bool) -> None:
+    """Print the BibTeX entry of a method's paper, bare or in one JSON object.
 
     Raises:
         InputError: for an unknown method.
     """
-    print(algorithms.method(method).reference.strip())
+    bibtex = algorithms.method(method).reference.strip()
+    print(dump({"method": method, "bibtex": bibtex}) if as_json else bibtex)
 
 
 def catalogue() -> dict[str, Any]:

@@ -259,7 +259,10 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_cite(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["list", "--cite", "tptt"]) == 0
-    assert capsys.readouterr().out.startswith("@article{")
+    bibtex = capsys.readouterr().out
+    assert bibtex.startswith("@article{")
+    assert command_line.main(["list", "--cite", "tptt", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"method": "tptt", "bibtex": bibtex.strip()}
 
 
 def test_doctor(cli: Cli) -> None:
