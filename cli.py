@@ -37,9 +37,10 @@ def train(method: str, config: Any, settings: Settings, *, json: bool = False) -
     Args:
         json: Print nothing but one JSON object, on one line, on standard output.
     """
-    from experiments import display, loop
+    from experiments import display, effect, loop
 
     settings.require_one_budget()
+    effect.require_used(config)
     return _trained(loop.train(settings, method, config, display.suited()), json)
 
 

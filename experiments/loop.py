@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from datasets import originals
-from experiments import build, checkpoint, files, manifest, result, rundir, standing
+from experiments import build, checkpoint, effect, files, manifest, result, rundir, standing
 from experiments.build import Assemble, Parts
 from experiments.errors import RunError
 from experiments.interrupts import Interrupts
@@ -162,6 +162,7 @@ def new(
     build.require_an_update(parts)
     settings = parts.settings  # the length resolved
     state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
+    effect.require_trained(state.params, parts.config)
     rundir.check_parent(settings.runs_dir)
     _prepare_kernels(parts, state.params, display)
     begin = standing.beginning(parts)

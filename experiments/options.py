@@ -17,7 +17,7 @@ import itertools
 import os
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
 from experiments.exits import bad_input, one_line, suggest, unknown
@@ -71,6 +71,7 @@ def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], 
     for token in itertools.takewhile(lambda token: token != "--", arguments):
         if token.startswith("--") and not _takes(token, fields):
             _refuse(token, fields, prog, takes_method=bool(structs))
+    _refuse_what_would_be_lost(arguments, _hints(collector, structs.values()))
     with _one_line_errors(fields):
         call: Callable[[], int]
         call, left = parse(args=list(arguments))
@@ -135,6 +136,54 @@ def _fields(collector: Callable[..., Any], structs: Iterable[Any]) -> list[str]:
     parameters = inspect.signature(collector).parameters.values()
     names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and not dataclasses.is_dataclass(p.default)]
     return names + [field.name for struct in structs for field in dataclasses.fields(struct)]
+
+
+def _hints(collector: Callable[..., Any], structs: Iterable[Any]) -> dict[str, Any]:
+    """Types of everything that has a flag, by name."""
+    hints = dict(collector.__annotations__)
+    for struct in structs:
+        hints |= typing.get_type_hints(type(struct))
+    return hints
+
+
+def _refuse_what_would_be_lost(arguments: Sequence[str], hints: Mapping[str, Any]) -> None:
+    """Refuse words that the parser takes and that then mean something else, or nothing.
+
+    An empty word, such as a variable of a shell that is not set, would be the current folder where a path is wanted. Of
+    an option of any number of words that is given twice only the last would count, and so would the last of two pairs
+    of one name; an option of one word may be given twice, for that is how one overrides what a script gives.
+    """
+    before: set[str] = set()
+    for flag, words in _given(arguments):
+        if not all(map(str.strip, words)):
+            raise bad_input(f"{flag} needs a value, got an empty one" if flag else "an argument is empty")
+        name = flag[2:].replace("-", "_")
+        hint = hints.get(name)
+        pairs = isinstance(kind := typing.get_origin(hint), type) and issubclass(kind, Mapping)
+        if name in before and (pairs or (kind is tuple and typing.get_args(hint)[-1] is ...)):
+            raise bad_input(f"{flag} is there twice: give all its values after one")
+        keys = words[::2] if pairs else []
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise bad_input(f"{flag}: {key} is there twice, give it one value")
+        before.add(name)
+
+
+def _given(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Every option with the words after it; first, without a name, those before all options, last those after `--`."""
+    flag, words = "", list[str]()
+    for number, token in enumerate(arguments):
+        if token == "--":
+            yield flag, words
+            flag, words = "", list(arguments[number + 1 :])
+            break
+        if token.startswith("--"):
+            yield flag, words
+            flag, sign, value = token.partition("=")
+            words = [value] if sign else []
+        else:
+            words.append(token)
+    yield flag, words
 
 
 def _flag(field: str) -> str:

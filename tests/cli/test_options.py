@@ -86,6 +86,8 @@ def test_spellings() -> None:
         ("here --pair 1 x", "--pair: cannot use '1', 'x'"),
         ("here --limit x", "--limit: expected a whole number or None, got 'x'"),
         ("here --hard abc", "--hard: expected a number, got 'abc'"),
+        ("here --names a b --names c", "--names is there twice: give all its values after one"),
+        ("here --names=a --dry-run --names b", "--names is there twice: give all its values after one"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(arguments: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -107,6 +109,48 @@ def test_all_options_that_a_message_names_are_flags(arguments: str, line: str) -
     with pytest.raises(InputError) as error:
         options.bind(command_line.train, "train", arguments.split())
     assert str(error.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["", "--dry-run"], "an argument is empty"),
+        (["--dry-run", "--", ""], "an argument is empty"),
+        (["here", "--names", "a", " "], "--names needs a value, got an empty one"),
+        (["here", "--limit="], "--limit needs a value, got an empty one"),
+    ],
+)
+def test_an_empty_word_is_no_value(arguments: list[str], line: str) -> None:
+    """A variable of a shell that is not set: as a path it would be the current folder."""
+    with pytest.raises(InputError) as error:
+        options.bind(toy, "toy", arguments)
+    assert str(error.value) == line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("--rates W_hh 1e-4 W_hh 1e-5", "--rates: W_hh is there twice, give it one value"),
+        ("--rates=W_hh 1e-4 W_hh 1e-5", "--rates: W_hh is there twice, give it one value"),
+        (
+            "--task-options jitter true t2 paper jitter false",
+            "--task-options: jitter is there twice, give it one value",
+        ),
+        ("--rates W_hh 1e-4 --lr 1 --rates b_h 1e-4", "--rates is there twice: give all its values after one"),
+    ],
+)
+def test_no_pair_is_dropped(arguments: str, line: str) -> None:
+    with pytest.raises(InputError) as error:
+        options.bind(command_line.train, "train", ["bptt", *arguments.split()])
+    assert str(error.value) == line
+
+
+def test_an_option_of_one_word_may_be_given_again() -> None:
+    """That is how one overrides what a script gives."""
+    assert call("here", "--limit", "1", "--limit", "2", "--pair", "1", "2", "--pair", "3", "4")[1:5:3] == (
+        (3.0, 4.0),
+        2,
+    )
 
 
 def test_names_with_commas_are_told_apart() -> None:

@@ -16,6 +16,8 @@ from tests.experiments import blank
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ["--length", "10", "--hidden", "8", "--max-iterations", "40", "--validate-size", "100", "--runs-dir", "runs"]
+SRN = ["W_xh", "W_hh", "b_h", "W_hy", "b_y"]
+"""All parameters of a simple recurrent network."""
 
 
 def cli(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -82,6 +84,29 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["train", "fptt", "--readout", "mos"], ["readout mos is for tokens in, tokens out"]),
         (["train", "fptt", "--task", "sample-char", "--readout", "tied", "--embedding", "7"], ["they have 7 numbers"]),
         (["train", "fptt", "--tar", "1"], ["tar is for a loss at every step"]),
+        (
+            ["train", "bptt", *QUICK, "--adam-eps", "1"],
+            ["--adam-eps 1.0 does nothing with --optimizer sgd: leave it out, or use --optimizer adam"],
+        ),
+        (
+            ["train", "fptt", *QUICK, "--optimizer", "adam", "--momentum", "0.5"],
+            ["--momentum 0.5 does nothing with --optimizer adam"],
+        ),
+        (
+            ["train", "tptt", *QUICK, "--adam-betas", "0.8", "0.9"],
+            ["--adam-betas 0.8 0.9 does nothing", "leave it out\n"],
+        ),
+        (
+            ["train", "btprop", "--h-optimizer", "sgd", "--optimizer", "sgd", "--adagrad-eps", "1"],
+            ["--adagrad-eps 1.0"],
+        ),
+        (["train", "bptt", *QUICK, "--frozen", *SRN], [f"--frozen {' '.join(SRN)}: nothing would be trained"]),
+        (
+            ["train", "tptt", *QUICK, "--feedback", "fixed", "--frozen", *SRN],
+            [f"--frozen {' '.join(SRN)}: nothing would be trained"],
+        ),
+        (["train", "bptt", *QUICK, "--rates", "W_hh", "1e-4", "W_hh", "1e-5"], ["--rates: W_hh is there twice"]),
+        (["train", "bptt", *QUICK, "--runs-dir", ""], ["--runs-dir needs a value, got an empty one"]),
         (["train", "bptt", "--experts", "2"], ["experts belongs to the readout mos"]),
         (
             [
