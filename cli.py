@@ -297,9 +297,9 @@ def sweep(
     grid: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
     sample: int | None = None,
-    sample_seed: int = 0,
+    sample_seed: int | None = None,
     first: int | None = None,
-    eta: int = 3,
+    eta: int | None = None,
     jobs: int | None = None,
     population: int = 1,
     out: Path | None = None,
@@ -314,9 +314,9 @@ def sweep(
             optimizer=nag,adam frozen='[],["W_hh"]' (JSON, for options of several words).
         seeds: Seeds of every point; none: that of --seed.
         sample: Take this many points of the grid, drawn at random; None: all.
-        sample_seed: Seed of that draw.
+        sample_seed: Seed of that draw; None: 0.
         first: Successive halving: iterations after which the first points are given up; None: train all to the end.
-        eta: With halving, one point in so many goes on, for so many times the iterations.
+        eta: With halving, one point in so many goes on, for so many times the iterations; None: 3.
         jobs: Processes side by side; None: one a core, with a GPU one.
         population: Runs that a process trains side by side: on a GPU one step for all of them, on a CPU a thread each.
         out: File to keep the ranking of all points in (.json).

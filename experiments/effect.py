@@ -29,11 +29,15 @@ def require_used(config: Any) -> None:
     Raises:
         InputError: naming the option, and the rules that would use it.
     """
+    from algorithms.protocol import UpdateRule
+
+    if not isinstance(config, UpdateRule):
+        return
     hints = type_hints(type(config))  # type: ignore[arg-type]  # a class can be a key
     rules = {name: getattr(config, name) for name in ("optimizer", "h_optimizer") if name in hints}
     for name, users in USED_BY.items():
-        value = getattr(config, name, None)
-        if value == getattr(type(config), name, None) or any(rule in users for rule in rules.values()):
+        value = getattr(config, name)
+        if value == getattr(type(config), name) or any(rule in users for rule in rules.values()):
             continue
         known = [
             f"--{rule.replace('_', '-')} {user}" for rule in rules for user in users if user in get_args(hints[rule])

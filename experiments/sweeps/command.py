@@ -9,19 +9,21 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import algorithms
 from datasets import registry
-from experiments import build, drawing, exits, files, record
+from experiments import build, drawing, effect, exits, files, record
 from experiments.display import duration, table
 from experiments.parallel import job as jobs
+from experiments.parallel import pool
 from experiments.parallel.job import Job, shown
+from experiments.parallel.store import Store
 from experiments.settings import Settings
-from experiments.sweeps import figure, search
+from experiments.sweeps import figure, search, trial
 from experiments.sweeps.grid import Point, points
 from experiments.sweeps.search import Score
 from minigrad.errors import InputError
@@ -41,11 +43,12 @@ class Request:
     seeds: tuple[int, ...]
     sample: int | None = None
     """How many points, drawn at random; None: all."""
-    sample_seed: int = 0
+    sample_seed: int | None = None
+    """Seed of that draw; None: 0."""
     first: int | None = None
     """Iterations of the first rung; None: no halving."""
-    eta: int = 3
-    """Of so many points one goes on to the next rung, with so many times the iterations."""
+    eta: int | None = None
+    """Of so many points one goes on to the next rung, with so many times the iterations; None: search.ETA."""
     workers: int = 1
     together: int = 1
     """Runs that a process trains side by side."""
@@ -58,10 +61,10 @@ def sweep(request: Request) -> int:
     """Train all points, rank them, say which is best, draw how the options matter.
 
     Raises:
-        InputError: if the grid names something that does not exist or cannot be, a number is impossible, or the ranking
-            cannot be written.
+        InputError: if the grid names something that does not exist or cannot be, or the same run twice, a number is
+            impossible, or the ranking cannot be written.
     """
-    request.settings.require_one_budget()
+    pool.require_some(request.together)
     request = replace(request, seeds=tuple(dict.fromkeys(request.seeds)))
     if request.out is not None:
         files.check_writable(request.out)
@@ -69,10 +72,16 @@ def sweep(request: Request) -> int:
             raise InputError(f"--out {request.out} is where the figure goes: give the ranking another ending, .json")
     chosen = points(request.grid, request.sample, request.sample_seed)
     made = [[job_of(request, point, seed) for seed in request.seeds] for point in chosen]
-    check_every = max(build.first_check(job.settings) for runs in made for job in runs)
-    budgets = search.rungs(request.first, request.eta, request.settings.max_iterations, check_every)
+    _require_different(chosen, made)
+    every = [job.settings for runs in made for job in runs]
+    check_every = 0 if request.first is None else max(map(build.first_check, every))
+    budgets = search.rungs(request.first, request.eta, max(s.max_iterations for s in every), check_every)
+    store = Store(request.settings.runs_dir)
+    _require_possible(request, chosen, made, store)
     began, spent = time.monotonic(), _children()
-    ranked, failures = search.search(chosen, made, budgets, request.eta, request.workers, request.together)
+    ranked, failures = search.search(
+        store, chosen, made, budgets, request.eta or search.ETA, request.workers, request.together
+    )
     wall, core = time.monotonic() - began, _children() - spent
     found = as_json(ranked, request)
     if request.out is not None:
@@ -93,6 +102,8 @@ def sweep(request: Request) -> int:
 def _draw(ranked: Sequence[Score], request: Request) -> Path | None:
     """The figure; None without matplotlib."""
     s = request.settings
+    if "length" in dict(ranked[0].point):  # it is that of no point
+        s = replace(s, length=None)
     names = "-".join(name for name, _ in ranked[0].point)
     beside = request.out and request.out.with_suffix(".png")
     path = beside or s.runs_dir / f"sweep-{request.method}-{s.task}-{s.length or 0}-{names}.png"
@@ -108,25 +119,74 @@ def job_of(request: Request, point: Point, seed: int) -> Job:
             an impossible value.
     """
     config, settings = record.plain(request.config), record.plain(request.settings)
-    known = {f.name for f in fields(Settings)} - {"seed", *jobs.PLACES}
+    known = {f.name for f in fields(Settings)} - {"seed", "task", *jobs.PLACES}
     for name, value in point:
         if name in config:
             config[name] = value
         elif name in known:
             settings[name] = value
+        elif name == "task":
+            raise InputError("grid: errors of different tasks cannot be ranked: one sweep a task, give it by --task")
         elif name in jobs.PLACES:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"grid: {name} says where files lie, the same for all points: give it by {flag}")
         else:
             raise InputError(f"grid: {exits.unknown('option', name, [*config, *sorted(known)])}")
+    settings["seed"] = seed
     try:
-        return jobs.make(request.method, config, settings | {"seed": seed})
+        # Before epochs become iterations, as `train` looks at what it is given.
+        record.load(Settings, settings, "settings", "correct it").require_one_budget()
+        job = jobs.make(request.method, config, settings)
+        effect.require_used(job.config)
     except InputError as error:
-        # What a point says that fits no field; other refusals name the option already.
-        found = re.fullmatch(r"(?:config|settings): (\w+): (.*); correct it", str(error))
-        if found is None or found[1] not in dict(point):
-            raise
-        raise InputError(f"grid: {found[1]}: {found[2]}") from None
+        raise _blamed(error, point, lambda: job_of(request, (), seed)) from None
+    return job
+
+
+def _blamed(error: InputError, point: Point, without: Callable[[], object]) -> InputError:
+    """The error of a point, as one of the grid, unless that of the options that all points share is the same.
+
+    Args:
+        error: what cannot be.
+        point: the point.
+        without: does the same with these options alone.
+    """
+    if not point:
+        return error
+    try:
+        without()
+    except InputError as shared:
+        if str(shared) == str(error):
+            return error
+    found = re.fullmatch(r"(?:config|settings): (\w+): (.*); correct it", str(error))
+    if found is not None and found[1] in dict(point):  # what fits no field
+        return InputError(f"grid: {found[1]}: {found[2]}")
+    words = str(error).replace("--", " ").replace("-", "_")
+    named = any(re.search(rf"\b{name}\b", words) for name, _ in point)
+    return InputError(f"grid: {error}" if named else f"grid: {_told(point)}: {error}")
+
+
+def _told(point: Point) -> str:
+    return ", ".join(f"{name} {shown(value)}".rstrip() for name, value in point)
+
+
+def _require_different(chosen: Sequence[Point], made: Sequence[Sequence[Job]]) -> None:
+    """Refuse points that are the same run, such as no length and the length that the task has of its own."""
+    known: dict[tuple[str, int], Point] = {}
+    for point, (job, *_) in zip(chosen, made, strict=True):
+        twin = known.setdefault((job.key, job.settings.max_iterations), point)
+        if twin is not point:
+            raise InputError(f"grid: {_told(twin)} is the same run as {_told(point)}: leave one out")
+
+
+def _require_possible(request: Request, chosen: Sequence[Point], made: Sequence[Sequence[Job]], store: Store) -> None:
+    """Refuse points that cannot begin, of those with a run that has not: what has begun needs no data any more."""
+    fresh = [number for number, runs in enumerate(made) if any(store.find(job) is None for job in runs)]
+    try:
+        trial.require_possible([made[number][0] for number in fresh])
+    except trial.Impossible as error:
+        point, seed = chosen[fresh[error.number]], request.seeds[0]
+        raise _blamed(error, point, lambda: trial.require_possible([job_of(request, (), seed)])) from None
 
 
 def lines(ranked: Sequence[Score], request: Request) -> list[str]:

@@ -20,6 +20,9 @@ from experiments.parallel.store import Store
 from experiments.sweeps.grid import Point
 from minigrad.errors import InputError
 
+ETA = 3
+"""Of so many points one goes on, where nothing else is wished for."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -75,6 +78,7 @@ class Score:
 
 
 def search(
+    store: Store,
     points: Sequence[Point],
     made: Sequence[Sequence[Job]],
     budgets: Sequence[int | None],
@@ -85,6 +89,7 @@ def search(
     """Train the points, rung by rung.
 
     Args:
+        store: the folder of their runs.
         points: values of the options that vary.
         made: the runs of each point, a seed each.
         budgets: iterations of each rung, None for all, see `rungs`.
@@ -95,7 +100,6 @@ def search(
     Returns:
         all scores, the best first, and what failed.
     """
-    store = Store(made[0][0].settings.runs_dir)
     left = list(range(len(points)))
     scores: dict[int, Score] = {}
     failures: dict[str, str] = {}
@@ -114,20 +118,23 @@ def search(
     return sorted(final, key=lambda score: (score.given_up, score.rank)), failures
 
 
-def rungs(first: int | None, eta: int, most: int, check_every: int) -> list[int | None]:
+def rungs(first: int | None, eta: int | None, most: int, check_every: int) -> list[int | None]:
     """Iterations of each rung, the last without a limit of its own.
 
     Args:
         first: iterations of the first (None: there is one rung, all the way).
-        eta: by how much they grow.
-        most: iterations of a whole run.
+        eta: by how much they grow (None: ETA).
+        most: iterations of the longest run.
         check_every: iterations until a check has seen every run.
 
     Raises:
         InputError: for an impossible `first` or `eta`.
     """
     if first is None:
+        if eta is not None:
+            raise InputError(f"--eta {eta} is for halving: say by --first when it begins, or leave it out")
         return [None]
+    eta = ETA if eta is None else eta
     if eta < 2:
         raise InputError(f"halving: eta must be at least 2, got {eta}")
     if first < check_every:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import algorithms
 import cli as command_line
+from algorithms.model import Model
 from experiments import record, rundir
 from experiments.settings import Settings
 from experiments.sweeps import grid as grids
@@ -77,19 +78,128 @@ def test_a_random_part_is_a_part_and_depends_on_the_seed_alone(size: int, seed: 
         (("frozen=W_hh",), r"^grid: frozen: .W_hh. is no JSON list \[str, \.\.\.\]$"),
         (("task_options=t2",), r"^grid: task_options: .t2. is no JSON object \{str: "),
         (("alpha_i=-1",), "alpha_i"),
-        (("task=temprl",), "temporal"),
+        (("task=temporal,adding",), "^grid: errors of different tasks cannot be ranked: one sweep a task.*--task$"),
+        (("alpha_i=0.1,0.2,0.1",), "^grid: alpha_i: 0.1 twice$"),
+        (("alpha_i=1,1.0",), "^grid: alpha_i: 1.0 twice$"),
+        (('frozen=["W_hh"],["W_hh"]',), r'^grid: frozen: \["W_hh"\] twice$'),
+        (('task_options={"t2":"paper","t2":"code"}',), "^grid: task_options: .* has a name twice$"),
+        (("length=null,60",), "^grid: length None is the same run as length 60: leave one out$"),
+        (('frozen=["W_hh","nope"],[]',), "^grid: frozen: there is no parameter 'nope'; there are W_xh"),
+        (
+            ('frozen=["W_xh","W_hh","b_h","W_hy","b_y","V_hh","c_h"],[]',),
+            "^grid: --frozen .*: nothing would be trained, leave one of them out$",
+        ),
+        (
+            ("optimizer=nag,sgd", "momentum=0.9,0.5"),
+            "^grid: --momentum 0.5 does nothing with --optimizer sgd: leave it",
+        ),
+        (("cell=srn,lstm",), "^grid: cell lstm: tptt is defined for one SRN layer"),
     ],
 )
-def test_an_impossible_grid_is_refused_before_anything_runs(grid: tuple[str, ...], names: str) -> None:
+def test_an_impossible_grid_is_refused_before_anything_runs(
+    grid: tuple[str, ...], names: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.parallel.pool._Worker", None)  # a process would be a mistake
     with pytest.raises(InputError, match=names):
-        sweep(request(*grid))
+        sweep(replace(request(*grid), settings=replace(SMALL, runs_dir=tmp_path / "runs")))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "grid", "says"),
+    [
+        ({"epochs": 1}, "max_iterations=5,6", "grid: --epochs 1 is in place of --max-iterations 5: give one of them"),
+        ({"max_iterations": 5}, "epochs=1,2", "grid: --epochs 1 is in place of --max-iterations 5: give one of them"),
+        (
+            {"epochs": 1, "validate_every": 7},
+            "lr=1,2",
+            "--epochs 1 is in place of --validate-every 7: give one of them",
+        ),
+        (
+            {"max_iterations": 5},
+            "batch_size=20,5000",
+            "grid: a batch of 5,000 is larger than the 1,000 images that digits-pixels is trained on: use --batch-size "
+            "1000 or less, or train on more images",
+        ),
+        ({"max_iterations": 5, "init": "identity"}, "cell=srn,gru", "grid: init identity is for the srn cell: use"),
+        ({"max_iterations": 5, "init": "identity", "cell": "gru"}, "lr=1,2", "init identity is for the srn cell"),
+    ],
+)
+def test_every_point_is_refused_as_training_with_it_would_be(
+    changes: dict[str, Any], grid: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of the grid, but where all points share the fault."""
+    monkeypatch.setattr("experiments.parallel.pool._Worker", None)  # a process would be a mistake
+    settings = Settings(task="digits-pixels", hidden=8, runs_dir=tmp_path / "runs")
+    wanted = Request("bptt", algorithms.method("bptt").config(), replace(settings, **changes), (grid,), (1, 2))
+    with pytest.raises(InputError) as error:
+        sweep(wanted)
+    assert str(error.value).startswith(says)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_is_drawn_once_for_points_that_differ_in_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes seconds, and a text or images their time too. What has begun is not tried at all."""
+    drawn: list[int] = []
+
+    def init(model: Model, *given: Any) -> Any:
+        drawn.append(model.cell.hidden)
+        return genuine(model, *given)
+
+    genuine = Model.init
+    monkeypatch.setattr(Model, "init", init)
+    settings = replace(SMALL, runs_dir=tmp_path, max_iterations=10)
+    wanted = replace(request("alpha_f=1e-4..1e-2", "hidden=4,5", seeds=(1, 2)), settings=settings)
+    assert sweep(wanted) == 0
+    assert sorted(drawn) == [4, 5]
+    assert sweep(replace(wanted, grid=("alpha_f=1e-4..1e-1", "hidden=5"))) == 0
+    assert sorted(drawn) == [4, 5, 5]
+    assert sweep(wanted) == 0
+    assert sorted(drawn) == [4, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "grid", "budgets"),
+    [
+        ("tptt", replace(SMALL, max_iterations=10), "max_iterations=30,60", [10, 20, 40, None]),
+        ("bptt", Settings(task="digits-pixels", batch_size=100), "epochs=3,6", [10, 20, 40, None]),
+    ],
+)
+def test_rungs_go_as_far_as_the_longest_point(
+    method: str,
+    settings: Settings,
+    grid: str,
+    budgets: list[int | None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever --max-iterations is: the grid says something else, or passes through the data do."""
+    found: list[Any] = []
+
+    def search_of(store: Any, points: Any, made: Any, budgets: list[int | None], *_: Any) -> Any:
+        found.append(budgets)
+        return [], {}
+
+    monkeypatch.setattr(search, "search", search_of)
+    config, settings = algorithms.method(method).config(), replace(settings, runs_dir=tmp_path)
+    assert sweep(Request(method, config, settings, (grid,), (1,), first=10, eta=2)) == 0
+    assert found == [budgets]
 
 
 @pytest.mark.parametrize(
     ("first", "eta", "budgets"),
-    [(None, 3, [None]), (10, 3, [10, 30, None]), (20, 3, [20, None]), (15, 2, [15, 30, None]), (60, 3, [None])],
+    [
+        (None, None, [None]),
+        (10, None, [10, 30, None]),
+        (10, 3, [10, 30, None]),
+        (20, 3, [20, None]),
+        (15, 2, [15, 30, None]),
+        (60, 3, [None]),
+    ],
 )
-def test_rungs_grow_up_to_the_budget(first: int | None, eta: int, budgets: list[int | None]) -> None:
+def test_rungs_grow_up_to_the_budget(first: int | None, eta: int | None, budgets: list[int | None]) -> None:
     assert search.rungs(first, eta, SMALL.max_iterations, check_every=10) == budgets
 
 
@@ -97,6 +207,25 @@ def test_rungs_grow_up_to_the_budget(first: int | None, eta: int, budgets: list[
 def test_a_rung_without_a_check_is_refused(first: int, eta: int, says: str) -> None:
     with pytest.raises(InputError, match=says):
         sweep(request("alpha_f=0.1,0.2", first=first, eta=eta))
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"sample": 0}, "--sample must be at least 1, got 0"),
+        ({"sample": 1, "sample_seed": -1}, "--sample-seed must be at least 0, got -1"),
+        ({"sample_seed": 0}, "--sample-seed 0 is the seed of a draw: give --sample, or leave it out"),
+        ({"eta": 3}, "--eta 3 is for halving: say by --first when it begins, or leave it out"),
+        ({"together": 0}, "population must be at least 1, got 0"),
+    ],
+)
+def test_numbers_that_cannot_be_or_are_for_nothing_are_refused(
+    more: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.parallel.pool._Worker", None)  # a process would be a mistake
+    with pytest.raises(InputError) as error:
+        sweep(request("alpha_f=0.1,0.2", **more))
+    assert str(error.value) == says
 
 
 def test_every_point_is_checked_within_the_first_rung() -> None:
@@ -190,25 +319,25 @@ EXACT: dict[str, Any] = {
     "batch_size": 3,
     "optimizer": "adagrad",
     "adagrad_eps": 1.2345678901234567e-300,
-    "adam_betas": [0.1234567890123456, 0.9],
 }
 
 
 @pytest.mark.parametrize(
-    ("given", "point"),
+    ("method", "given", "point"),
     [
-        ({}, EXACT),
-        ({"frozen": ("W_hh",), "p_g": 0.5}, {"frozen": [], "p_g": None, "length": None, "hidden": 100}),
-        ({"frozen": ("W_hh",), "p_g": 1 / 3, "alpha_g": 1e-300}, {"hidden": 9, "measure_every": 3}),
+        ("tptt", {}, EXACT),
+        ("bptt", {}, {"optimizer": "adam", "adam_betas": [0.1234567890123456, 0.9], "rates": {"W_hh": 1 / 3}}),
+        ("tptt", {"frozen": ("W_hh",), "p_g": 0.5}, {"frozen": [], "p_g": None, "length": None, "hidden": 100}),
+        ("tptt", {"frozen": ("W_hh",), "p_g": 1 / 3, "alpha_g": 1e-300}, {"hidden": 9, "measure_every": 3}),
     ],
 )
 def test_the_best_command_is_the_run_to_the_last_bit(
-    given: dict[str, Any], point: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    method: str, given: dict[str, Any], point: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is run, and its config.json is that of the run of the sweep."""
-    config = replace(algorithms.method("tptt").config(), **given)
+    config = replace(algorithms.method(method).config(), **given)
     settings = replace(SMALL, max_iterations=1, runs_dir=tmp_path)
-    wanted = Request("tptt", config, settings, (), seeds=(7, 8))
+    wanted = Request(method, config, settings, (), seeds=(7, 8))
     pairs = tuple(point.items())
     python, cli, *line = shlex.split(command(wanted, pairs))
     assert (python, cli) == ("python", "cli.py")
@@ -246,7 +375,19 @@ def test_the_command_line_takes_grid_and_every_option_of_training(
         "0.02",
     ]
     where = ["--runs-dir", str(tmp_path), "--jobs", "1"]
-    line = ["sweep", "bptt", "--grid", "cell=srn,lstm", "momentum=0.5,0.9", "--seeds", "3", *small, *where]
+    line = [
+        "sweep",
+        "bptt",
+        "--grid",
+        "cell=srn,lstm",
+        "momentum=0.5,0.9",
+        "--optimizer",
+        "nag",
+        "--seeds",
+        "3",
+        *small,
+        *where,
+    ]
     assert command_line.main([*line, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["points"]) == 4
