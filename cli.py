@@ -10,8 +10,8 @@ from experiments import exits, options, process
 from minigrad import __version__
 
 if TYPE_CHECKING:
-    from experiments.loop import Result
-    from experiments.settings import Settings
+    from experiments.run.loop import Result
+    from experiments.run.settings import Settings
 
 HELP = """\
 usage: python cli.py COMMAND [ARGUMENTS]
@@ -37,7 +37,8 @@ def train(method: str, config: Any, settings: Settings, *, json: bool = False) -
     Args:
         json: Print nothing but one JSON object, on one line, on standard output.
     """
-    from experiments import display, effect, loop
+    from experiments import display
+    from experiments.run import effect, loop
 
     settings.require_one_budget()
     effect.require_used(config)
@@ -62,7 +63,8 @@ def resume(
         data_dir: Folder of downloaded data; None: that of the run.
         json: Print nothing but one JSON object, on one line, on standard output.
     """
-    from experiments import display, loop
+    from experiments import display
+    from experiments.run import loop
 
     places: dict[str, Any] = {"device": device, "data_dir": data_dir}
     if max_iterations is None:
@@ -111,7 +113,8 @@ def evaluate(
         json: Print nothing but one JSON object, on one line, on standard output.
     """
     from algorithms.dynamic import Config
-    from experiments import display, evaluate
+    from experiments import display
+    from experiments.run import evaluate
 
     options: dict[str, Any] = {"lr": lr, "lam": lam, "eps": eps, "window": window}
     options |= {"statistics_batch": statistics_batch, "statistic": statistic}

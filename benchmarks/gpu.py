@@ -255,7 +255,7 @@ def about() -> dict[str, Any]:
     """What was measured on."""
     import torch
 
-    from experiments import manifest
+    from experiments.run import manifest
 
     entry = manifest.entry(iteration=0, task="", device="cuda", kernels={})
     return {

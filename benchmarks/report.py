@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.measure import OURS, Measured, Times, quartiles
 from benchmarks.rows import PEERS
 from benchmarks.threads import VARIABLES
-from experiments import manifest
 from experiments.display import table
+from experiments.run import manifest
 from minigrad import kernels
 
 FORMAT = 1

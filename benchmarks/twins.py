@@ -99,7 +99,8 @@ def main() -> None:
     process.keep_memory()
     threads.pin(1)
 
-    from experiments import files, manifest
+    from experiments import files
+    from experiments.run import manifest
     from minigrad.kernels.fused.tile import PANEL, ROWS
 
     table = {}

@@ -1,1 +1,1 @@
-"""Runs: the training loop, run directories, checkpoints, evaluation and figures."""
+"""All that is done with methods and tasks: one run, many of them, tables of the papers, sweeps, reports."""

@@ -9,7 +9,7 @@ import algorithms
 from datasets import registry
 from experiments.display import table, text
 from experiments.record import dump
-from experiments.settings import Settings
+from experiments.run.settings import Settings
 from minigrad.errors import InputError
 
 

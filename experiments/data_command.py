@@ -69,7 +69,7 @@ def _entry(item: DataSet, folder: Path) -> dict[str, Any]:
 
 
 def _fetch(sets: Sequence[DataSet], folder: Path, as_json: bool) -> int:
-    display = Bytes()
+    display = DownloadProgress()
     fetched = []
     # Those that cannot be fetched come first: nobody waits for a download to read that.
     for item in sorted(sets, key=lambda item: not item.by_hand):
@@ -117,7 +117,7 @@ def _advice(item: DataSet, finding: verify.Finding, folder: Path) -> str:
     return f"{finding.detail}: {way}" if finding.state == "damaged" else way
 
 
-class Bytes:
+class DownloadProgress:
     """Progress of downloads on standard error: one line that moves on a terminal, elsewhere a line now and then."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from experiments.record import dump
 
 if TYPE_CHECKING:
-    from experiments.progress import Display
-    from experiments.result import Result
+    from experiments.run.progress import Display
+    from experiments.run.result import Result
 
 JSON_KEYS = (
     "run",

@@ -75,7 +75,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    from experiments import manifest
+    from experiments.run import manifest
 
     entry = manifest.entry(iteration=0, task="", device="cpu", kernels={})
     yield Finding("platform", "ok", entry["platform"])
@@ -133,7 +133,7 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    from experiments.settings import Settings
+    from experiments.run.settings import Settings
 
     folder = Path(Settings().runs_dir)
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())

@@ -83,7 +83,7 @@ def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], 
 def _training(arguments: Sequence[str]) -> tuple[tuple[str, ...], Sequence[str], dict[str, Any]]:
     """The method that the arguments begin with, the other arguments, and what their flags fill in, by group."""
     import algorithms
-    from experiments.settings import Settings
+    from experiments.run.settings import Settings
 
     name = DEFAULT_METHOD
     if arguments and not arguments[0].startswith("-"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from experiments.errors import RunError
-from experiments.settings import type_hints
+from experiments.run.settings import type_hints
 
 T = TypeVar("T")
 

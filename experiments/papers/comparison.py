@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from experiments import build
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell, Claim, Entry, Preset
 from experiments.papers.measures import PERCENT, Measured, constant_perplexity, options_of
+from experiments.run import build
 
 CONSTANT = "constant answer"
 """The entrant that needs no training: the best constant."""

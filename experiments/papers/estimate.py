@@ -15,10 +15,10 @@ import numpy as np
 
 import algorithms
 from algorithms.readouts import EXPERTS
-from experiments import build
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.parallel.job import Job
+from experiments.run import build
 
 SHARE = 0.4
 """Part of the peak of a matrix product that an iteration reaches."""

@@ -16,12 +16,13 @@ from typing import Any, Literal
 
 from algorithms.dynamic import Config as Dynamic
 from datasets.task import Task
-from experiments import build, checks, evaluate, journal, record, rundir, standing
+from experiments import record
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.parallel.job import Chain, Derived, Job
-from experiments.result import Result
-from experiments.settings import Settings
+from experiments.run import build, checks, evaluate, journal, rundir, standing
+from experiments.run.result import Result
+from experiments.run.settings import Settings
 from minigrad.errors import InputError
 
 PERCENT = 100.0

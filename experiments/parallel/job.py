@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import algorithms
 from datasets import originals
-from experiments import build, files, record, rundir
-from experiments.result import Result
-from experiments.settings import Settings
+from experiments import files, record
+from experiments.run import build, rundir
+from experiments.run.result import Result
+from experiments.run.settings import Settings
 
 PLACES = ("runs_dir", "data_dir")
 """Settings that say where files lie and nothing about the numbers."""

@@ -25,8 +25,8 @@ from experiments.errors import RunError
 from experiments.exits import one_line
 from experiments.parallel.job import Chain, Derived, Job
 from experiments.parallel.store import Store
-from experiments.result import Result
-from experiments.rundir import InUse, Lock
+from experiments.run.result import Result
+from experiments.run.rundir import InUse, Lock
 from minigrad.errors import InputError
 
 K = TypeVar("K")
@@ -160,7 +160,7 @@ def run(
         store: where finished runs are found and new ones are put.
         workers: processes side by side.
         watcher: where to tell how it goes.
-        together: how many jobs a process has at the same time, see `experiments.population`.
+        together: how many jobs a process has at the same time, see `experiments.run.population`.
 
     Returns:
         what the chains returned, and for those that could not be taken to their end, why.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from experiments import build, record, result, rundir
+from experiments import record
 from experiments.parallel.job import Job
-from experiments.result import Result
-from experiments.rundir import Run
-from experiments.settings import Settings
+from experiments.run import build, result, rundir
+from experiments.run.result import Result
+from experiments.run.rundir import Run
+from experiments.run.settings import Settings
 from minigrad.errors import InputError
 
 

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 from experiments import process
 
 if TYPE_CHECKING:
-    from experiments.population import Wish
-    from experiments.progress import Display
-    from experiments.result import Result
-    from experiments.training import Ready
+    from experiments.run.population import Wish
+    from experiments.run.progress import Display
+    from experiments.run.result import Result
+    from experiments.run.training import Ready
 
 EVERY = 1.0
 """Seconds between two lines about how a run goes, at least."""
@@ -83,13 +83,13 @@ def tell(**values: Any) -> None:
 
 def work(requests: Sequence[Mapping[str, Any]]) -> None:
     """Train what a list of requests asks for."""
-    from experiments import population
+    from experiments.run import population
 
     population.train([_wish(job, request) for job, request in enumerate(requests)])
 
 
 def _wish(job: int, request: Mapping[str, Any]) -> Wish:
-    from experiments.population import Wish
+    from experiments.run.population import Wish
 
     return Wish(
         open=partial(_opened, request),
@@ -102,8 +102,9 @@ def _wish(job: int, request: Mapping[str, Any]) -> Wish:
 
 def _opened(request: Mapping[str, Any], display: Display) -> AbstractContextManager[Ready | Result]:
     """The run that a request is about."""
-    from experiments import loop, record
-    from experiments.settings import Settings
+    from experiments import record
+    from experiments.run import loop
+    from experiments.run.settings import Settings
 
     places: dict[str, Any] = {"data_dir": Path(request["data_dir"])} if request.get("data_dir") else {}
     if "run" in request:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import registry
-from experiments import exits, journal, result, rundir
+from experiments import exits
 from experiments.errors import RunError
 from experiments.papers import comparison, measures
 from experiments.papers import entry as entries
@@ -22,8 +22,9 @@ from experiments.parallel import pool, store
 from experiments.parallel.job import Job
 from experiments.parallel.store import Store
 from experiments.report.series import Curves, curves
-from experiments.result import Result
-from experiments.rundir import Run
+from experiments.run import journal, result, rundir
+from experiments.run.result import Result
+from experiments.run.rundir import Run
 from minigrad.errors import InputError
 
 Damage = (InputError, OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)

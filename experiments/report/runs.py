@@ -14,7 +14,7 @@ from experiments.report import words
 from experiments.report.charts import chart, sparkline
 from experiments.report.collect import Item
 from experiments.report.html import Html, tag, wide
-from experiments.settings import Settings
+from experiments.run.settings import Settings
 
 OPEN = 12
 """With so few runs, the curves of all are shown at once."""

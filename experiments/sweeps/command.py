@@ -16,13 +16,14 @@ from typing import Any
 
 import algorithms
 from datasets import registry
-from experiments import build, drawing, effect, exits, files, record
+from experiments import drawing, exits, files, record
 from experiments.display import duration, table
 from experiments.parallel import job as jobs
 from experiments.parallel import pool
 from experiments.parallel.job import Job, shown
 from experiments.parallel.store import Store
-from experiments.settings import Settings
+from experiments.run import build, effect
+from experiments.run.settings import Settings
 from experiments.sweeps import figure, search, trial
 from experiments.sweeps.grid import Point, points
 from experiments.sweeps.search import Score
@@ -208,7 +209,7 @@ def _row(score: Score) -> tuple[str, ...]:
     error = f"{score.error:.4g}" if math.isfinite(score.error) else "diverged"
     return (
         *(shown(value) for _, value in score.point),
-        f"{len(score.solved)} of {len(score.standings)}",
+        f"{len(score.solved)} of {len(score.outcomes)}",
         median,
         error,
         f"{score.iterations:,}",
@@ -243,7 +244,7 @@ def as_json(ranked: Sequence[Score], request: Request) -> dict[str, Any]:
         {
             "point": dict(score.point),
             "solved": len(score.solved),
-            "seeds": len(score.standings),
+            "seeds": len(score.outcomes),
             "median_iterations": statistics.median(score.solved) if score.solved else None,
             "median_lowest_error": score.error,
             "iterations": score.iterations,

@@ -13,10 +13,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from experiments import journal, result, rundir
 from experiments.parallel import pool, watch
 from experiments.parallel.job import Chain, Job
 from experiments.parallel.store import Store
+from experiments.run import journal, result, rundir
 from experiments.sweeps.grid import Point
 from minigrad.errors import InputError
 
@@ -25,7 +25,7 @@ ETA = 3
 
 
 @dataclass(frozen=True)
-class Standing:
+class SeedOutcome:
     """How a run stands at some iteration."""
 
     solved_at: int | None
@@ -42,34 +42,34 @@ class Score:
     """How a point stands over its seeds."""
 
     point: Point
-    standings: tuple[Standing, ...]
+    outcomes: tuple[SeedOutcome, ...]
     given_up: bool = False
     """Whether halving left it behind."""
 
     @property
     def solved(self) -> list[int]:
         """Iterations of the seeds that solved the task."""
-        return [s.solved_at for s in self.standings if s.solved_at is not None]
+        return [s.solved_at for s in self.outcomes if s.solved_at is not None]
 
     @property
     def over(self) -> bool:
         """Whether all seeds have ended."""
-        return all(s.over for s in self.standings)
+        return all(s.over for s in self.outcomes)
 
     @property
     def error(self) -> float:
         """Median of the lowest errors."""
-        return statistics.median(s.error for s in self.standings)
+        return statistics.median(s.error for s in self.outcomes)
 
     @property
     def iterations(self) -> int:
         """Iterations of the seed that went furthest."""
-        return max(s.iterations for s in self.standings)
+        return max(s.iterations for s in self.outcomes)
 
     @property
     def seconds(self) -> float:
         """Time of one core."""
-        return sum(s.seconds for s in self.standings)
+        return sum(s.seconds for s in self.outcomes)
 
     @property
     def rank(self) -> tuple[float, float, float]:
@@ -108,9 +108,9 @@ def search(
         failures |= {wanted[key].label: why for key, why in _train(wanted, store, budget, workers, together).items()}
         for number in left:
             found = [store.find(job) for job in made[number]]
-            standings = tuple(standing(run, budget) for run in found if run is not None)
-            if standings:
-                scores[number] = Score(points[number], standings)
+            outcomes = tuple(outcome(run, budget) for run in found if run is not None)
+            if outcomes:
+                scores[number] = Score(points[number], outcomes)
         left = sorted((number for number in left if number in scores), key=lambda number: scores[number].rank)
         if budget is not None:
             left = left[: max(1, math.ceil(len(left) / eta))]
@@ -166,7 +166,7 @@ def _to(job: Job, store: Store) -> Chain[None]:
         yield job
 
 
-def standing(run: rundir.Run, budget: int | None) -> Standing:
+def outcome(run: rundir.Run, budget: int | None) -> SeedOutcome:
     """How a run stood at an iteration, however far it has gone since."""
     done = result.load(run)
     lines = [x for x in journal.read_metrics(run.metrics) if budget is None or x["iteration"] <= budget]
@@ -175,7 +175,7 @@ def standing(run: rundir.Run, budget: int | None) -> Standing:
     errors = [x["error"] for x in lines if x.get("error") is not None]
     diverged = done is not None and over and done.status == "diverged"
     times = [x["seconds"] for x in journal.read_metrics(run.timings) if x["iteration"] <= at]
-    return Standing(
+    return SeedOutcome(
         solved_at=done.iterations if done is not None and over and done.solved else None,
         error=math.inf if diverged else min(errors, default=math.inf),
         iterations=at,

@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from experiments import build, effect, record
+from experiments import record
 from experiments.parallel.job import Job
+from experiments.run import build, effect
 from minigrad.errors import InputError
 from minigrad.rng import stream
 

@@ -14,9 +14,10 @@ import pytest
 import algorithms
 from algorithms.protocol import Info, Method
 from datasets.task import Batch
-from experiments import build, catalogue, standing, states
-from experiments.build import Parts
-from experiments.settings import Settings
+from experiments import catalogue
+from experiments.run import build, standing, states
+from experiments.run.build import Parts
+from experiments.run.settings import Settings
 from minigrad.errors import InputError
 from minigrad.rng import stream
 from tests import guide

@@ -205,7 +205,7 @@ def test_ctrl_c_says_that_nothing_is_lost(run: Any, monkeypatch: pytest.MonkeyPa
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data_command.Bytes, "progress", interrupt)
+    monkeypatch.setattr(data_command.DownloadProgress, "progress", interrupt)
     code, out, err = run("fetch", "good")
     assert (code, out) == (130, "")
     assert err.splitlines() == [
@@ -234,7 +234,7 @@ class Terminal(io.StringIO):
 
 def test_progress_is_a_line_now_and_then() -> None:
     out, times = io.StringIO(), iter([0.0, 1.0, 5.0, 6.0, 7.0])
-    display = data_command.Bytes(out, lambda: next(times))
+    display = data_command.DownloadProgress(out, lambda: next(times))
     for done in (1_000_000, 2_000_000, 6_000_000, 7_000_000, 10_000_000):
         display.progress("file", done, 10_000_000)
     display.note("that was all")
@@ -249,7 +249,7 @@ def test_progress_is_a_line_now_and_then() -> None:
 def test_on_a_terminal_one_line_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     out, times = Terminal(), iter([0.0, 0.05, 1.0])
-    display = data_command.Bytes(out, lambda: next(times))
+    display = data_command.DownloadProgress(out, lambda: next(times))
     for done in (1_000_000, 2_000_000, 3_000_000):
         display.progress("file", done, None)
     display.note("broken")

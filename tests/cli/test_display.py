@@ -13,7 +13,7 @@ import pytest
 
 from experiments import display
 from experiments.display import LiveDisplay, PlainDisplay
-from experiments.result import Result
+from experiments.run.result import Result
 
 FACTS = {"method": "tptt", "task": "temporal", "length": 20, "iteration": 0, "max_iterations": 500}
 

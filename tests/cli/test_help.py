@@ -14,7 +14,7 @@ import pytest
 import algorithms
 import cli as command_line
 import minigrad
-from experiments.settings import Settings
+from experiments.run.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "scipy", "numba", "matplotlib", "tyro", "rich")

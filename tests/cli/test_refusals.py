@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.experiments import blank
+from tests.experiments.run import blank
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ["--length", "10", "--hidden", "8", "--max-iterations", "40", "--validate-size", "100", "--runs-dir", "runs"]

@@ -16,7 +16,7 @@ import pytest
 
 import cli as command_line
 from experiments.papers import entry as entries
-from tests.experiments import blank
+from tests.experiments.run import blank
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ import pytest
 
 from experiments import record
 from experiments.errors import RunError
-from experiments.settings import Settings
-from tests.experiments import toy
+from experiments.run.settings import Settings
+from tests.experiments.run import toy
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 import algorithms
 import cli as command_line
 from algorithms.model import Model
-from experiments import record, rundir
-from experiments.settings import Settings
+from experiments import record
+from experiments.run import rundir
+from experiments.run.settings import Settings
 from experiments.sweeps import grid as grids
 from experiments.sweeps import search
 from experiments.sweeps.command import Request, command, job_of, sweep
-from experiments.sweeps.search import Score, Standing
+from experiments.sweeps.search import Score, SeedOutcome
 from minigrad.errors import InputError
 
 SMALL = Settings(
@@ -240,8 +241,8 @@ def test_where_checks_come_after_passes_the_first_rung_holds_one() -> None:
 
 
 def test_points_rank_by_seeds_solved_then_speed_then_error() -> None:
-    def score(*standings: tuple[int | None, float]) -> Score:
-        return Score((), tuple(Standing(at, error, 100, 1.0) for at, error in standings))
+    def score(*outcomes: tuple[int | None, float]) -> Score:
+        return Score((), tuple(SeedOutcome(at, error, 100, 1.0) for at, error in outcomes))
 
     best = score((300, 0.0), (500, 0.0))
     slower = score((300, 0.0), (700, 0.0))

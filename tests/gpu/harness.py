@@ -21,11 +21,12 @@ import pytest
 import algorithms
 import cli
 from algorithms.dynamic import Config
-from experiments import build, checks, doctor, evaluate, journal, loop, population, standing, states
-from experiments.population import Wish
-from experiments.progress import Quiet
-from experiments.result import Result
-from experiments.settings import Settings
+from experiments import doctor
+from experiments.run import build, checks, evaluate, journal, loop, population, standing, states
+from experiments.run.population import Wish
+from experiments.run.progress import Quiet
+from experiments.run.result import Result
+from experiments.run.settings import Settings
 from minigrad import backend, devices
 from minigrad.errors import InputError
 from minigrad.rng import stream

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 import algorithms
-from experiments import settings
+from experiments.run import settings
 from minigrad import devices
 from tests.gpu import harness
 from tests.gpu.harness import CASES, RUNS, TOGETHER, Case

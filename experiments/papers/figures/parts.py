@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import drawing, journal, rundir
+from experiments import drawing
 from experiments.drawing import COLOURS, DASHES, FAINT, INK, MUTED
 from experiments.papers.entry import Entry, Preset
 from experiments.papers.measures import Measured
+from experiments.run import journal, rundir
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.result import Result
+from experiments.run.result import Result
 
 ENDED = Result(
     run=Path("nowhere"),

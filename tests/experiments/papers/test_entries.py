@@ -16,7 +16,7 @@ from experiments.papers.comparison import CONSTANT
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.parallel.job import Job
 from minigrad.errors import InputError
-from tests.experiments import blank
+from tests.experiments.run import blank
 
 PRINTED = Path(__file__).parents[4] / "shared" / "paper_tables.json"
 """The published numbers, taken down a second time, where there is such a file beside the checkout."""

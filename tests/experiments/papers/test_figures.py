@@ -22,7 +22,7 @@ from experiments.papers.entry import Cell, Entry, Preset
 from experiments.papers.figures import curves, parts
 from experiments.papers.measures import Measured
 from experiments.parallel.job import Job
-from experiments.rundir import Run
+from experiments.run.rundir import Run
 from minigrad.errors import InputError
 from tests.experiments.report import fakes
 

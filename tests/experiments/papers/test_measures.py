@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from experiments import evaluate, journal, loop
 from experiments.papers.measures import (
     Measured,
     accuracy,
@@ -24,7 +23,8 @@ from experiments.papers.measures import (
 )
 from experiments.parallel import job
 from experiments.parallel.job import Derived, Job
-from experiments.result import Result
+from experiments.run import evaluate, journal, loop
+from experiments.run.result import Result
 from minigrad.errors import InputError
 from tests.experiments.papers.results import ENDED, UNSOLVED
 
@@ -127,7 +127,7 @@ def test_a_network_is_tested_at_another_length_once(
     assert found.value is not None
     assert 0 <= found.value <= 100
     assert found.note.startswith("at 50: not solved after 10")
-    monkeypatch.setattr("experiments.evaluate.evaluate", _refuse)
+    monkeypatch.setattr("experiments.run.evaluate.evaluate", _refuse)
     assert drive(transfer(JOB, length=20, size=200), lambda _: done)[0] == found
 
 

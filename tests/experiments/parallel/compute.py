@@ -12,7 +12,7 @@ from pathlib import Path
 from experiments.parallel import pool
 from experiments.parallel.job import Chain, Job
 from experiments.parallel.store import Store
-from experiments.result import Result
+from experiments.run.result import Result
 from tests.experiments.parallel import small
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments import loop
 from experiments.parallel import job as jobs
 from experiments.parallel.job import Chain, Job
-from experiments.result import Result
-from tests.experiments import toy
+from experiments.run import loop
+from experiments.run.result import Result
+from tests.experiments.run import toy
 
 NEVER = {"alpha_i": 1e-9, "alpha_f": 1e-9, "alpha_g": 1e-9}
 """Rates that solve nothing."""

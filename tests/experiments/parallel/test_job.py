@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from experiments.parallel import job
 from experiments.parallel.job import Job
-from experiments.settings import Settings
+from experiments.run.settings import Settings
 from minigrad.errors import InputError
 
 HINTS = get_type_hints(Settings)

@@ -15,16 +15,16 @@ from typing import Any, NoReturn
 
 import pytest
 
-from experiments import loop
 from experiments.errors import RunError
 from experiments.parallel import job, pool
 from experiments.parallel.job import Chain, Derived, Job
 from experiments.parallel.store import Store
-from experiments.result import Result
-from experiments.rundir import Lock
+from experiments.run import loop
+from experiments.run.result import Result
+from experiments.run.rundir import Lock
 from minigrad.errors import InputError
-from tests.experiments import blank
 from tests.experiments.parallel import compute, small
+from tests.experiments.run import blank
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import loop
 from experiments.parallel.store import Store, job_of
-from experiments.rundir import Run
+from experiments.run import loop
+from experiments.run.rundir import Run
 from tests.experiments.parallel import small
 
 

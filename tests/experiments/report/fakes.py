@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from datasets import registry
-from experiments import files, record, result
+from experiments import files, record
 from experiments.papers import entry as entries
 from experiments.papers import measures
 from experiments.papers.entry import Cell, Entry, Preset
 from experiments.papers.measures import Measured
 from experiments.parallel.job import Derived, Job
-from experiments.result import Result
-from experiments.rundir import Run
+from experiments.run import result
+from experiments.run.result import Result
+from experiments.run.rundir import Run
 
 NAMES = ("W_xh", "W_hh", "b_h", "W_hy", "b_y")
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from experiments import loop
 from experiments.errors import RunError
 from experiments.papers import entry as entries
 from experiments.papers.comparison import Verdict
@@ -21,7 +20,8 @@ from experiments.papers.entry import Cell, Claim
 from experiments.parallel import job as jobs
 from experiments.report import words
 from experiments.report.collect import collect
-from experiments.result import Result
+from experiments.run import loop
+from experiments.run.result import Result
 from tests.experiments.report import fakes
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments import result
 from experiments.papers import entry as entries
 from experiments.papers.entry import Cell
 from experiments.parallel import job
@@ -22,7 +21,8 @@ from experiments.report.collect import collect
 from experiments.report.html import Html, tag
 from experiments.report.page import page
 from experiments.report.series import Curve
-from experiments.rundir import Run
+from experiments.run import result
+from experiments.run.rundir import Run
 from tests.experiments.report import fakes
 from tests.experiments.report.conftest import NASTY
 
