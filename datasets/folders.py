@@ -40,4 +40,4 @@ def no_folder(path: Path) -> str:
 def _cache() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets import idx, image_files
-from datasets.image_files import Images
+from datasets.image_files import Bytes, Images
 from minigrad.errors import InputError
 
 NAME = "mnist"
@@ -46,7 +46,7 @@ def read(half: Half) -> Images:
     Raises:
         InputError: if a file cannot be read, is damaged, or does not hold 28x28 images or classes 0..9, as many.
     """
-    images, labels = idx.read(half.images, KINDS, 3), idx.read(half.labels, KINDS, 1)
+    images, labels = array(half.images, 3), array(half.labels, 1)
     if images.shape[1:] != (SIDE, SIDE):
         found = " x ".join(map(str, images.shape[1:]))
         raise InputError(f"{half.images} holds images of {found} pixels, not 28 x 28: use files of MNIST's format")
@@ -58,3 +58,20 @@ def read(half: Half) -> Images:
     if not len(images):
         raise InputError(f"{half.images} holds no images: use another file")
     return Images(images.reshape(len(images), -1), image_files.classes(half.labels, labels))
+
+
+def array(path: Path, wanted: int) -> Bytes:
+    """The array of a file, read only.
+
+    Raises:
+        InputError: if the file cannot be read, is damaged, or holds something else than so many dimensions of bytes.
+    """
+    data = image_files.contents(path)
+    if found := idx.fault(data):
+        raise image_files.damaged(path, found)
+    if (kind := idx.type_of(data)) != idx.UNSIGNED_BYTES:
+        raise InputError(f"{path} holds numbers of type {kind:#04x}, not unsigned bytes (0x08): use another file")
+    if (there := idx.dimensions(data)) != wanted:
+        found = KINDS.get(there, f"arrays of {there} dimensions")
+        raise InputError(f"{path} holds {found} where {KINDS[wanted]} belong: give the files the names they came with")
+    return idx.array(data)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from datasets import idx
 from datasets.catalogue import DataSet, File
 from datasets.storage import checksum, replacing
 
@@ -124,11 +125,9 @@ def _by_content(file: File, path: Path, measure: Measure) -> Finding:
 
 def _fault(path: Path) -> str:
     """What is wrong with a file of a form that shows whether it is whole; empty if nothing is."""
-    from datasets.idx import fault  # it reads files, for which it asks this module where they lie
-
     if "-idx" not in path.name:
         return ""
-    return fault(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    return idx.fault(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
 
 
 def locate(file: File, folder: Path) -> Path | None:

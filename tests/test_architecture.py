@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,32 @@ def test_arrows_point_one_way(room: str) -> None:
     for path in files:
         back = (imports(path) & ROOMS) - ALLOWED[room]
         assert not back, f"{path.relative_to(ROOT)} imports {', '.join(back)}"
+
+
+def imported_modules(path: Path, modules: dict[str, Path]) -> set[str]:
+    """The modules that a file imports, wherever in the file it does, but for the names of types alone."""
+    found: set[str] = set()
+
+    def look(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(names & modules.keys() or {node.module})
+        for child in ast.iter_child_nodes(node):
+            look(child)
+
+    look(ast.parse(path.read_text()))
+    return found & modules.keys()
+
+
+def test_no_module_needs_one_that_needs_it() -> None:
+    """In the engine, arrays of a population and their library do, and kernels and their compiled twins."""
+    files = [path for room in ALLOWED if room not in ("minigrad", "cli.py") for path in sources(room)]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files}
+    graph = {name: imported_modules(path, modules) for name, path in modules.items()}
+    assert sum(map(len, graph.values())) > len(files)  # it does see them
+    tuple(TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.parametrize("room", OUTSIDE)

@@ -59,7 +59,6 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
 def users_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's cache folder, empty."""
     folder = tmp_path_factory.mktemp("home")
-    for name in ("LOCALAPPDATA", "XDG_CACHE_HOME"):
+    for name in ("XDG_CACHE_HOME", "HOME"):
         monkeypatch.setenv(name, str(folder))
-    monkeypatch.setenv("HOME", str(folder))
     return folder

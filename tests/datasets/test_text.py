@@ -35,7 +35,7 @@ LAYOUTS = st.sampled_from(["streams", "blocks"])
 def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The user's cache folder, empty."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("LOCALAPPDATA", "XDG_CACHE_HOME", "HOME"):
+        for name in ("XDG_CACHE_HOME", "HOME"):
             patch.setenv(name, str(tmp_path_factory.mktemp("home")))
         yield
 
