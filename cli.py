@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import exits, options, process
 from minigrad import __version__
+from minigrad.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from experiments.run.loop import Result
@@ -120,7 +121,7 @@ def evaluate(
     options |= {"statistics_batch": statistics_batch, "statistic": statistic}
     given = {name: value for name, value in options.items() if value is not None}
     if given and not dynamic:
-        raise exits.bad_input(f"--{next(iter(given)).replace('_', '-')} belongs to a dynamic evaluation: add --dynamic")
+        raise InputError(f"--{next(iter(given)).replace('_', '-')} belongs to a dynamic evaluation: add --dynamic")
     adapting: dict[str, Any] = {"dynamic": Config(**given), "display": display.suited()} if dynamic else {}
     places: dict[str, Any] = {"length": length, "device": device, "data_dir": data_dir}
     display.print_scores(evaluate.evaluate(run, checkpoint, split, size, **places, **adapting), json)
@@ -395,7 +396,7 @@ def main(argv: list[str]) -> int:
 def run(argv: list[str]) -> int:
     """Find the command, bind its arguments, call it."""
     if not argv:
-        raise exits.bad_input(f"missing command (there are: {', '.join(COMMANDS)}; see: python cli.py --help)")
+        raise InputError(f"missing command (there are: {', '.join(COMMANDS)}; see: python cli.py --help)")
     name, *arguments = argv
     if name in ("-h", "--help", "help"):
         print(usage())
@@ -405,7 +406,7 @@ def run(argv: list[str]) -> int:
         return exits.FINISHED
     if name not in COMMANDS:
         kind, known = ("option", ["--help", "--version"]) if name.startswith("-") else ("command", COMMANDS)
-        raise exits.bad_input(exits.unknown(kind, name, known))
+        raise InputError(unknown(kind, name, known))
     command = options.bind(COMMANDS[name], name, arguments)
     process.keep_memory()
     return command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from algorithms.protocol import Method
@@ -33,13 +33,9 @@ def method(name: str) -> Method:
     """The method of a name.
 
     Raises:
-        InputError: for an unknown name, with the nearest ones.
+        InputError: for an unknown name; says what is close, and what there is.
     """
     if name not in _HOMES:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"methods: {', '.join(names())}"
-        raise InputError(f"unknown method {name!r}: {hint}")
+        raise InputError(unknown("method", name, names()))
     found: Method = import_module(f"algorithms.{_HOMES[name]}").METHODS[name]
     return found

@@ -9,6 +9,7 @@ from benchmarks import threads
 from benchmarks.command import NAME, Request
 from experiments import exits, process
 from experiments.record import dump, load
+from minigrad.errors import InputError
 
 
 def run(request: Request) -> int:
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
 
     def call() -> int:
         if len(arguments) != 1 or not arguments[0].startswith("{"):
-            raise exits.bad_input("the measuring process is started by: python cli.py bench")
+            raise InputError("the measuring process is started by: python cli.py bench")
         return run(load(Request, json.loads(arguments[0]), "request"))
 
     return exits.guard(NAME, call)

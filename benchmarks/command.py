@@ -13,8 +13,8 @@ from pathlib import Path
 
 from benchmarks import threads
 from benchmarks.rows import PEERS, ROWS
-from experiments.exits import bad_input, unknown
 from experiments.record import dump
+from minigrad.errors import InputError, unknown
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "cli.py bench"
@@ -56,7 +56,7 @@ def _known(kind: str, names: tuple[str, ...], known: Iterable[str]) -> tuple[str
     """The names, each once, in the order in which they are known; all where none is given."""
     for name in names:
         if name not in known:
-            raise bad_input(unknown(kind, name, known))
+            raise InputError(unknown(kind, name, known))
     return tuple(name for name in known if not names or name in names)
 
 
@@ -65,7 +65,7 @@ def _present(names: tuple[str, ...]) -> tuple[str, ...]:
     chosen = _known("peer", names, PEERS)
     missing = [name for name in chosen if importlib.util.find_spec(name) is None]
     if missing and names:
-        raise bad_input(f"--peers: {_absent(missing)}")
+        raise InputError(f"--peers: {_absent(missing)}")
     if missing:
         print(f"left out: {_absent(missing)}", file=sys.stderr, flush=True)
     return tuple(name for name in chosen if name not in missing)
@@ -78,19 +78,19 @@ def _absent(names: list[str]) -> str:
 def _check_numbers(count: int, runs: int | None) -> None:
     most = threads.available()
     if not 1 <= count <= most:
-        raise bad_input(f"--threads must lie between 1 and {most}, the cores that this process may use, got {count}")
+        raise InputError(f"--threads must lie between 1 and {most}, the cores that this process may use, got {count}")
     if runs is not None and runs < 1:
-        raise bad_input(f"--runs must be at least 1, got {runs}")
+        raise InputError(f"--runs must be at least 1, got {runs}")
 
 
 def _check_file(path: Path) -> None:
     """Refuse now what could not be written after minutes of measuring."""
     if path.exists() and not path.is_file():
-        raise bad_input(f"--out: {path} is not a regular file")
+        raise InputError(f"--out: {path} is not a regular file")
     if not path.absolute().parent.is_dir():
-        raise bad_input(f"--out: there is no folder {path.absolute().parent}")
+        raise InputError(f"--out: there is no folder {path.absolute().parent}")
     if not os.access(path.absolute().parent, os.W_OK):
-        raise bad_input(f"--out: cannot write in {path.absolute().parent}")
+        raise InputError(f"--out: cannot write in {path.absolute().parent}")
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import rows as on_a_cpu
 from benchmarks.contestant import Arrays, Inputs, Job, load
 from benchmarks.rows import Row
+from minigrad.errors import InputError, unknown
 
 NAME = "python -m benchmarks.gpu"
 ROUNDS = 21
@@ -238,16 +239,15 @@ def line(found: Mapping[str, Any]) -> str:
 
 def check() -> None:
     """Raise InputError unless there are a GPU that CuPy can use, and a PyTorch that sees it."""
-    from experiments.exits import bad_input
     from minigrad import devices
 
     devices.use("cuda")
     try:
         import torch
     except ImportError as error:
-        raise bad_input(f"torch cannot be imported ({error}): pip install '.[bench]'") from error
+        raise InputError(f"torch cannot be imported ({error}): pip install '.[bench]'") from error
     if not torch.cuda.is_available():
-        raise bad_input("this PyTorch sees no GPU: install one that is built for CUDA")
+        raise InputError("this PyTorch sees no GPU: install one that is built for CUDA")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
@@ -274,7 +274,7 @@ def run(rows: Sequence[str], out: Path | None) -> int:
 
     for name in rows:
         if name not in ROWS:
-            raise exits.bad_input(exits.unknown("row", name, ROWS))
+            raise InputError(unknown("row", name, ROWS))
     check()
     contestants = {
         "ours": Contestant(ours("cuda"), by_cupy),

@@ -7,10 +7,9 @@ one; the checksum that they had when they came is kept beside them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,13 @@ def find(name: str) -> DataSet:
     """The data set of a name, or the one that the task of that name reads.
 
     Raises:
-        InputError: for an unknown name; says what is close, or what there is.
+        InputError: for an unknown name; says what is close, and what there is.
     """
     if name not in SETS:
         for item in SETS.values():
             if name in item.tasks:
                 return item
-        close = get_close_matches(name, SETS)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(SETS)}"
-        raise InputError(f"unknown data set {name!r}: {hint}")
+        raise InputError(unknown("data set", name, SETS))
     return SETS[name]
 
 

@@ -7,14 +7,13 @@ A task's class is a frozen dataclass. Its fields are the options of the task, bu
 from __future__ import annotations
 
 from dataclasses import fields
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from datasets.task import Task
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 _HOMES = {
     "temporal": "synthetic",
@@ -49,12 +48,10 @@ def kind(name: str) -> Any:
     """The class of the task of a name; its docstring begins with a summary.
 
     Raises:
-        InputError: for an unknown name; says what is close, or what there is.
+        InputError: for an unknown name; says what is close, and what there is.
     """
     if name not in _HOMES:
-        close = get_close_matches(name, _HOMES)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(_HOMES)}"
-        raise InputError(f"unknown task {name!r}: {hint}")
+        raise InputError(unknown("task", name, _HOMES))
     return import_module(f"datasets.{_HOMES[name]}").TASKS[name]
 
 
@@ -107,9 +104,7 @@ def _check_options(name: str, given: dict[str, Any], known: list[str]) -> None:
     for option in sorted(given.keys() - set(known)):
         if flag := _ELSEWHERE.get(option):
             raise InputError(f"{option} is no option of task {name}: use {flag}")
-        close = get_close_matches(option, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
-        raise InputError(f"task {name} has no option {option}: {hint}")
+        raise InputError(unknown(f"option of task {name}", option, known))
 
 
 def _read(option: str, value: Any, hint: Any) -> Any:

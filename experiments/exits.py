@@ -1,14 +1,15 @@
 """How the command line ends: exit codes, and one line for every error that a person can act on.
 
-Imports nothing of the laboratory before something goes wrong, so that it can say that a package is missing.
+Imports nothing that needs another package, so that it can say that one is missing.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+
+from minigrad.errors import InputError
 
 FINISHED, FAILED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes; FAILED is for checks, and for calls of many runs of which some failed."""
@@ -63,34 +64,12 @@ def explain(error: BaseException) -> tuple[int, str] | None:
         return BAD_INPUT, one_line(": ".join(["error", error.strerror or str(error), *names]))
     if isinstance(error, MemoryError):
         return BAD_INPUT, one_line(f"error: not enough memory: {error}".rstrip(": "))
-    from minigrad.errors import InputError
-
     return (BAD_INPUT, one_line(f"error: {error}")) if isinstance(error, InputError) else None
-
-
-def bad_input(line: str) -> Exception:
-    """The error for a command line that makes no sense."""
-    from minigrad.errors import InputError
-
-    return InputError(line)
 
 
 def one_line(text: str) -> str:
     """The text with every run of white space, line breaks included, as one blank."""
     return " ".join(text.split())
-
-
-def unknown(kind: str, given: str, known: Iterable[str]) -> str:
-    """The line for a name that does not exist: what comes close, and what there is."""
-    known = list(known)
-    shown = map(repr, known) if any("," in name for name in known) else known
-    return f"unknown {kind} {given!r}{suggest(given, known)} (there are: {', '.join(shown)})"
-
-
-def suggest(given: str, known: Iterable[str]) -> str:
-    """`, did you mean ...?` where a known name comes close, otherwise nothing."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
-    return f", did you mean {close[0]}?" if close else ""
 
 
 def _abandon_output() -> None:

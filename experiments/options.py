@@ -20,7 +20,8 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
-from experiments.exits import bad_input, one_line, suggest, unknown
+from experiments.exits import one_line
+from minigrad.errors import InputError, suggest, unknown
 
 DEFAULT_METHOD = "tptt"
 
@@ -70,13 +71,13 @@ def bind(command: Command, name: str, arguments: Sequence[str]) -> Callable[[], 
     # Before anything is called missing because its name is misspelt; after a lone `--` there are no options.
     for token in itertools.takewhile(lambda token: token != "--", arguments):
         if token.startswith("--") and not _takes(token, fields):
-            _refuse(token, fields, prog, takes_method=bool(structs))
+            _refuse(token, fields, prog, method)
     _refuse_what_would_be_lost(arguments, _hints(collector, structs.values()))
     with _one_line_errors(fields):
         call: Callable[[], int]
         call, left = parse(args=list(arguments))
     if left:
-        _refuse(left[0], fields, prog, takes_method=bool(structs))
+        _refuse(left[0], fields, prog, method)
     return call
 
 
@@ -156,16 +157,16 @@ def _refuse_what_would_be_lost(arguments: Sequence[str], hints: Mapping[str, Any
     before: set[str] = set()
     for flag, words in _given(arguments):
         if not all(map(str.strip, words)):
-            raise bad_input(f"{flag} needs a value, got an empty one" if flag else "an argument is empty")
+            raise InputError(f"{flag} needs a value, got an empty one" if flag else "an argument is empty")
         name = flag[2:].replace("-", "_")
         hint = hints.get(name)
         pairs = isinstance(kind := typing.get_origin(hint), type) and issubclass(kind, Mapping)
         if name in before and (pairs or (kind is tuple and typing.get_args(hint)[-1] is ...)):
-            raise bad_input(f"{flag} is there twice: give all its values after one")
+            raise InputError(f"{flag} is there twice: give all its values after one")
         keys = words[::2] if pairs else []
         for number, key in enumerate(keys):
             if key in keys[:number]:
-                raise bad_input(f"{flag}: {key} is there twice, give it one value")
+                raise InputError(f"{flag}: {key} is there twice, give it one value")
         before.add(name)
 
 
@@ -210,13 +211,24 @@ def _colours_as_wished() -> Iterator[None]:
         print(re.sub(r"\x1b\[[0-9;]*m", "", text.getvalue()), end="")
 
 
-def _refuse(token: str, fields: Iterable[str], prog: str, takes_method: bool) -> NoReturn:
+def _refuse(token: str, fields: Iterable[str], prog: str, method: tuple[str, ...]) -> NoReturn:
     """Say what is wrong with an argument that nothing takes."""
+    see = f"(see: python {prog} --help)"
     if token.startswith("-"):
         given = token.partition("=")[0].replace("_", "-")
-        raise bad_input(f"unknown option {given}{suggest(given, map(_flag, fields))} (see: python {prog} --help)")
-    where = ": the method comes first, before every option" if takes_method else f" (see: python {prog} --help)"
-    raise bad_input(f"unexpected argument {token!r}{where}")
+        if owners := _owners(given) if method else []:
+            raise InputError(f"{given} is an option of {', '.join(owners)}, not of {method[0]} {see}")
+        raise InputError(f"unknown option {given}{suggest(given, map(_flag, fields))} {see}")
+    where = ": the method comes first, before every option" if method else f" {see}"
+    raise InputError(f"unexpected argument {token!r}{where}")
+
+
+def _owners(flag: str) -> list[str]:
+    """The methods that have an option."""
+    import algorithms
+
+    configs = {name: algorithms.method(name).config for name in algorithms.names()}
+    return [name for name, kind in configs.items() if flag in {_flag(field.name) for field in dataclasses.fields(kind)}]
 
 
 @contextlib.contextmanager
@@ -233,7 +245,7 @@ def _one_line_errors(fields: Sequence[str]) -> Iterator[None]:
         with contextlib.redirect_stderr(box):
             yield
     except SystemExit:
-        raise bad_input(_condense(box.getvalue(), fields)) from None
+        raise InputError(_condense(box.getvalue(), fields)) from None
     finally:
         os.environ.pop("COLUMNS")
         os.environ.update({} if columns is None else {"COLUMNS": columns})

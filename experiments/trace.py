@@ -9,7 +9,6 @@ S sequences side by side, D inputs, H hidden units, O outputs, V vocabulary.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import io
 import json
 import re
@@ -30,7 +29,7 @@ from datasets.task import Batch
 from experiments import files, record
 from minigrad import cells
 from minigrad.backend import Array, Params
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 UPDATE_KEYS = ("optimizer", "momentum", "adagrad_eps", "adam_betas", "adam_eps")
 CONFIG_KEYS: dict[str, tuple[str, ...]] = {
@@ -176,8 +175,7 @@ def configure(method: Method, family: str, given: dict[str, Array]) -> tuple[Set
     allowed = (*names, *CONFIG_KEYS[family])
     for key in values:
         if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            raise InputError(f"config: unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+            raise InputError(f"config: {unknown('key', key, allowed)}")
     for key, choices in CHOICES.items():
         if key in values and values[key] not in choices:
             raise InputError(f"config: {key} must be one of {', '.join(choices)}, got {values[key]!r}")

@@ -53,10 +53,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments import record
-from experiments.exits import unknown
 from experiments.parallel import job
 from experiments.parallel.job import Job
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 FOLDER = Path(__file__).parent / "tables"
 

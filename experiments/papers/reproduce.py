@@ -20,7 +20,7 @@ from experiments.papers.measures import Measured, chain
 from experiments.parallel import pool, watch
 from experiments.parallel.job import Chain
 from experiments.parallel.store import Store
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 LEAST_TITLE = 8
 """Columns of a title in the list, however narrow the terminal is."""
@@ -175,7 +175,7 @@ def chosen(entry: Entry, request: Request) -> Preset:
     ):
         for name in given:
             if name not in known:
-                raise InputError(exits.unknown(f"{kind} of {entry.id}", name, known))
+                raise InputError(unknown(f"{kind} of {entry.id}", name, known))
     seeds = list(dict.fromkeys(request.seeds))
     narrowed = replace(
         preset,

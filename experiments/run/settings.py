@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 DROPOUT = "dropout_"
 """What the names of the dropouts begin with."""
@@ -152,9 +151,7 @@ def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raise InputError, with the nearest choice, unless `value` is one of `choices`."""
     if value in choices:
         return
-    near = get_close_matches(str(value), [str(choice) for choice in choices], 1)
-    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(map(str, choices))}"
-    raise InputError(f"{name} cannot be {value!r}: {hint}")
+    raise InputError(f"{name}: {unknown('value', value, map(str, choices))}")
 
 
 def _whole_number(name: str, value: Any, least: int) -> None:

@@ -27,7 +27,7 @@ from experiments.run.settings import Settings
 from experiments.sweeps import figure, search, trial
 from experiments.sweeps.grid import Point, points
 from experiments.sweeps.search import Score
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 SHOWN = 10
 """Points in the table that is printed."""
@@ -132,7 +132,7 @@ def job_of(request: Request, point: Point, seed: int) -> Job:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"grid: {name} says where files lie, the same for all points: give it by {flag}")
         else:
-            raise InputError(f"grid: {exits.unknown('option', name, [*config, *sorted(known)])}")
+            raise InputError(f"grid: {unknown('option', name, [*config, *sorted(known)])}")
     settings["seed"] = seed
     try:
         # Before epochs become iterations, as `train` looks at what it is given.

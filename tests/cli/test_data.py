@@ -174,8 +174,8 @@ def test_json_is_one_object(run: Any, tmp_path: Path) -> None:
 
 
 def test_what_is_impossible_is_one_line(run: Any, tmp_path: Path) -> None:
-    assert "unknown data set 'god': did you mean good" in refusal(run("fetch", "god"))
-    assert "unknown data set 'xyz': there are good, gone, closed" in refusal(run("verify", "good", "xyz"))
+    assert "unknown data set 'god', did you mean good" in refusal(run("fetch", "god"))
+    assert "unknown data set 'xyz' (there are: good, gone, closed)" in refusal(run("verify", "good", "xyz"))
     assert "name what to fetch: there are good, gone, closed" in refusal(run("fetch"))
     assert "unknown value 'lsit', did you mean list?" in refusal(run("lsit"))
     assert f"buy it and put it into {tmp_path / 'data' / 'closed'}" in refusal(run("fetch", "good", "closed"))

@@ -18,7 +18,7 @@ import pytest
 import algorithms
 import cli as command_line
 from experiments import exits, options
-from minigrad.errors import InputError
+from minigrad.errors import InputError, unknown
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,8 +153,14 @@ def test_an_option_of_one_word_may_be_given_again() -> None:
     )
 
 
+def test_a_name_that_does_not_exist_is_met_with_what_is_close() -> None:
+    assert unknown("method", "TPTT", ["tptt"]) == "unknown method 'TPTT', did you mean tptt? (there are: tptt)"
+    assert unknown("option", "--lr", ["--lr"]) == "unknown option '--lr' (there are: --lr)"  # it is no way out
+    assert unknown("option", 7, []) == "unknown option 7 (there are: none)"
+
+
 def test_names_with_commas_are_told_apart() -> None:
-    assert exits.unknown("row", "x", ["a, b", "c"]) == "unknown row 'x' (there are: 'a, b', 'c')"
+    assert unknown("row", "x", ["a, b", "c"]) == "unknown row 'x' (there are: 'a, b', 'c')"
 
 
 def test_words_on_options_are_wrapped_as_one_line(capsys: pytest.CaptureFixture[str]) -> None:

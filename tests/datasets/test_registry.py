@@ -66,7 +66,7 @@ def test_an_unknown_name_is_met_with_what_is_close() -> None:
     with pytest.raises(InputError, match="mnist-pixels"):
         make("mnist-pixel")
     with pytest.raises(
-        InputError, match="there are temporal, temporal3, adding, permutation, adding-sum, digits-pixels"
+        InputError, match=r"\(there are: temporal, temporal3, adding, permutation, adding-sum, digits-pixels"
     ):
         make("xyz", 20)
 
@@ -92,9 +92,9 @@ def test_words_are_read_in_the_type_of_the_option(name: str, words: dict[str, st
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("adding", {"jiter": "false"}, "task adding has no option jiter: did you mean jitter"),
-        ("adding", {"size": "2"}, "no option size: it has jitter"),
-        ("permutation", {"jitter": False}, "it has none"),
+        ("adding", {"jiter": "false"}, "unknown option of task adding 'jiter', did you mean jitter"),
+        ("adding", {"size": "2"}, r"unknown option of task adding 'size' \(there are: jitter\)"),
+        ("permutation", {"jitter": False}, r"\(there are: none\)"),
         ("permutation", {"length": "12"}, "use --length"),
         ("mnist-pixels", {"data_dir": "here"}, "use --data-dir"),
         ("temporal", {"t2": "book"}, "t2 must be code or paper, got 'book'"),
@@ -107,7 +107,7 @@ def test_words_are_read_in_the_type_of_the_option(name: str, words: dict[str, st
         ("digits-pixels", {"shuffle": 0}, "shuffle must be true or false"),
         ("digits-pixels", {"valid": "heldout"}, "valid must be held-out or test, got 'heldout'"),
         ("ptb-word", {"layout": "block"}, "layout must be streams or blocks, got 'block'"),
-        ("ptb-char", {"skip_blank": "true"}, "no option skip_blank: it has layout"),
+        ("ptb-char", {"skip_blank": "true"}, r"unknown option of task ptb-char 'skip_blank' \(there are: layout"),
         ("wikitext-103", {"skip_blank": 1}, "skip_blank must be true or false, got 1"),
         ("text8-char", {"data_dir": "here"}, "use --data-dir"),
         ("sample-char", {"characters": "few"}, "characters must be a whole number, got 'few'"),
@@ -118,7 +118,11 @@ def test_words_are_read_in_the_type_of_the_option(name: str, words: dict[str, st
         ("cifar-pixels", {"train_files": "0"}, "train_files must be a whole number from 1 to 5, got 0"),
         ("cifar-pixels", {"train_files": 6}, "train_files must be a whole number from 1 to 5, got 6"),
         ("cifar-pixels", {"train_files": True}, "train_files must be a whole number from 1 to 5, got True"),
-        ("mnist-pixels", {"train_files": "1"}, "no option train_files: did you mean train_size"),
+        (
+            "mnist-pixels",
+            {"train_files": "1"},
+            "unknown option of task mnist-pixels 'train_files', did you mean train_size",
+        ),
     ],
 )
 def test_impossible_options_are_refused_in_one_line(name: str, options: dict[str, Any], words: str) -> None:
