@@ -38,11 +38,12 @@ def train(method: str, config: Any, settings: Settings, *, json: bool = False) -
     Args:
         json: Print nothing but one JSON object, on one line, on standard output.
     """
+    import algorithms
     from experiments import display
     from experiments.run import effect, loop
 
     settings.require_one_budget()
-    effect.require_used(config)
+    effect.require_used(algorithms.method(method), config)
     return _trained(loop.train(settings, method, config, display.suited()), json)
 
 

@@ -182,7 +182,7 @@ def measure(config: Config, model: Model, state: State, batch: Batch, info: Info
 
 
 def first_update(config: Config, end_of: EndOf) -> float:
-    """After `update_freq` batches, or at the end of a pass; who asks for that may have to look at the data."""
+    """After `update_freq` batches, or at the end of a pass. `end_of` may look at the data: it is not asked in vain."""
     return 1 if config.update_freq == 1 else min(config.update_freq or math.inf, end_of(1))
 
 

@@ -125,6 +125,9 @@ class Method:
     """kernels(config, model): names of the kernels that a step calls, see `minigrad.kernels`."""
     least: Callable[[Any], int] = lambda config: 1
     """least(config): steps that a sequence must have."""
+    trains: Callable[[Any, str], bool] = lambda config, name: name not in getattr(config, "frozen", ())
+    """trains(config, name): whether a parameter of the network that is judged ever moves; where none does, a run is
+    refused."""
     first_update: Callable[[Any, EndOf], float] = lambda config, end_of: 1
     """first_update(config, end_of): the iteration with which the parameters first move; shorter runs are refused."""
     forward_passes: Callable[[Any], float] = lambda config: 3.0

@@ -295,6 +295,7 @@ METHODS = {
         init=init,
         step=step,
         kernels=called,
+        trains=lambda config, name: name in FORWARD and config.learns(name),
         forward_passes=forward_passes,
         measure=measure,
     )

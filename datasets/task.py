@@ -107,7 +107,7 @@ class Task(Protocol):
 
 @runtime_checkable
 class Finite(Protocol):
-    """What else a task has if training goes through its sequences in passes, for there is an end to them."""
+    """What else a task has if its training data end, so that training goes through them in passes."""
 
     def batches_of(self, seed: int, passes: int, size: int) -> int:
         """Batches of `size` sequences, from number 0 on, that the first so many passes take.

@@ -20,6 +20,7 @@ from typing import Literal
 
 from datasets import idx
 from datasets.catalogue import DataSet, File
+from datasets.folders import command
 from datasets.storage import checksum, replacing
 
 State = Literal["ok", "other", "damaged", "absent", "unpublished"]
@@ -153,7 +154,8 @@ def present(item: DataSet, folder: Path) -> str:
     there = sum(finding.state != "absent" for finding in findings)
     words = {0: "absent", len(findings): "present"}.get(there, f"{there} of {len(findings)} files")
     others = sum(finding.state == "other" for finding in findings)
-    return f"{words}, {others} of another size than published: see `data verify`" if others else words
+    more = f"{others} of another size than published, see {command('verify', item.name, folder)}"
+    return f"{words}, {more}" if others else words
 
 
 def remember(path: Path, digits: str) -> None:

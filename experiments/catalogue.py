@@ -63,11 +63,20 @@ def short_citation(bibtex: str) -> str:
 def bibtex_fields(bibtex: str) -> dict[str, str]:
     """The fields of a BibTeX entry by their names in lower case, however it is laid out.
 
-    A value stands in braces, in quotation marks, or, being a number or a macro, bare; braces within it are left out.
+    A value stands in braces, in quotation marks, or, being a number or a macro, bare. Braces within it and accents are
+    left out.
     """
-    values = r"\{((?:[^{}]|\{[^{}]*\})*)\}|\"([^\"]*)\"|(\w+)"
-    found = re.finditer(rf"(\w+)\s*=\s*(?:{values})", bibtex)
-    return {each[1].lower(): re.sub(r"[{}]", "", each[2] or each[3] or each[4] or "").strip() for each in found}
+    deep = r"[^{}]"
+    for _ in range(3):  # braces in braces
+        deep = rf"(?:[^{{}}]|\{{{deep}*\}})"
+    words = r"(?:[^\"{}]|\{[^{}]*\})"
+    found = re.finditer(rf"(\w+)\s*=\s*(?:\{{({deep}*)\}}|\"({words}*)\"|(\w+))", bibtex)
+    return {each[1].lower(): _plain(each[2] or each[3] or each[4] or "") for each in found}
+
+
+def _plain(value: str) -> str:
+    """A value of BibTeX without braces and accents."""
+    return re.sub(r"[{}]", "", re.sub(r"\\[^a-zA-Z\s]|\\[a-zA-Z](?=\{)", "", value)).strip()
 
 
 def _task(name: str) -> dict[str, Any]:

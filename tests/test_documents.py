@@ -110,6 +110,9 @@ def test_who_follows_the_guide_has_a_method_more(extended: Path) -> None:
     assert (refused.returncode, refused.stdout) == (2, "")
     (line,) = refused.stderr.splitlines()
     assert line.startswith("cli.py train: error: frozen: there is no parameter 'nope'; there are W_xh")
+    refused = cli(extended, "train", "readout", "--frozen", "W_hy", "b_y")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "nothing would be trained" in refused.stderr
 
 
 @pytest.mark.skipif(find_spec("ruff") is None, reason="needs ruff")

@@ -102,7 +102,7 @@ def reproduce(request: Request) -> int:
 
 
 FOR_TABLES = ("preset", "rows", "entrants", "seeds", "together", "out")
-"""What a request without a table has no use for."""
+"""What says which part of a table is wanted, or how to compute it, as far as a request tells it from the default."""
 
 
 def require_a_table(request: Request) -> None:

@@ -158,7 +158,10 @@ def require_an_update(parts: Parts) -> None:
     if settings.max_iterations >= first:
         return
     if first == math.inf:
-        raise InputError(f"{name} with these options waits for the end of a pass, and those of {task.name} have none")
+        raise InputError(
+            f"{name} with these options moves the parameters at the end of a pass through the data, and {task.name} "
+            "has none: use other options, or a text or images"
+        )
     known, instead = "", ""
     if isinstance(task, Finite):
         known = f", and a pass through the data takes {task.batches_of(settings.seed, 1, settings.batch_size):,}"

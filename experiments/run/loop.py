@@ -163,7 +163,7 @@ def new(
     build.require_an_update(parts)
     settings = parts.settings  # the length resolved
     state = standing.initial_state(parts)  # what does not fit shows here, before kernels compile
-    effect.require_trained(state.params, parts.config)
+    effect.require_trained(parts.method, parts.config, state.params)
     rundir.check_parent(settings.runs_dir)
     _prepare_kernels(parts, state.params, display)
     begin = standing.beginning(parts)

@@ -25,6 +25,7 @@ from experiments.run.progress import Display
 from experiments.run.result import Result
 from experiments.run.standing import Standing
 from experiments.run.training import Ready, Training
+from minigrad import devices
 from minigrad.backend import Array, get_xp, to_numpy
 from minigrad.errors import InputError
 from minigrad.population import Population
@@ -118,6 +119,7 @@ class _Group:
 
     def train(self) -> None:
         """Until each has ended."""
+        devices.use(self.members[0].ready.parts.settings.device)  # the one opened last may compute on another
         for member in self.members:
             member.training.started(member.at)
         with ThreadPoolExecutor(len(self.members)) as pool:

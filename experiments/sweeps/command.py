@@ -138,7 +138,7 @@ def job_of(request: Request, point: Point, seed: int) -> Job:
         # Before epochs become iterations, as `train` looks at what it is given.
         record.load(Settings, settings, "settings", "correct it").require_one_budget()
         job = jobs.make(request.method, config, settings)
-        effect.require_used(job.config)
+        effect.require_used(algorithms.method(job.method), job.config)
     except InputError as error:
         raise _blamed(error, point, lambda: job_of(request, (), seed)) from None
     return job

@@ -61,8 +61,9 @@ def axis(text: str) -> tuple[str, list[Any]]:
         return name, _decades(text, rest)
     parts = _split(rest)
     values = [_value(name, part) for part in parts]
-    for number, value in enumerate(values):
-        if value in values[:number]:
+    kinds = [(isinstance(value, bool), value) for value in values]  # 1 equals true, and is another value
+    for number, kind in enumerate(kinds):
+        if kind in kinds[:number]:
             raise InputError(f"grid: {name}: {parts[number].strip()} twice")
     return name, values
 

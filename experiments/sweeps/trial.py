@@ -65,5 +65,5 @@ class _Beginning:
         parts = replace(self.parts, config=job.config)
         build.require_an_update(parts)
         state = parts.method.init(parts.config, parts.model, self.params, self.rng)
-        effect.require_trained(state.params, parts.config)
+        effect.require_trained(parts.method, parts.config, state.params)
         self.params = state.params  # with those that a method has of its own: the next job need not draw them

@@ -76,7 +76,8 @@ def test_a_file_that_was_packed_anew_is_no_damage_at_a_glance_either(tmp_path: P
     path.parent.mkdir()
     path.write_bytes(gzip.compress(CONTENT, 0))
     item = replace(single(), files=(file,))
-    assert verify.present(item, tmp_path) == "present, 1 of another size than published: see `data verify`"
+    see = f"`python cli.py data verify {item.name} --data-dir {tmp_path}`"
+    assert verify.present(item, tmp_path) == f"present, 1 of another size than published, see {see}"
     assert verify.verify(file, tmp_path).state == "ok"  # what it holds was published
     path.write_bytes(gzip.compress(CONTENT, 0)[:-9])
     assert verify.verify(file, tmp_path).state == "damaged"

@@ -22,6 +22,8 @@ from experiments import catalogue
             "Bee et al. 1999",
         ),
         ("@misc{n, author = {Nobody, A.}}", "Nobody"),
+        (r"@misc{a, author = {M{\"{u}}ller, A. and Ho{\v{z}}a, B}, year={2000}}", "Muller & Hoza 2000"),
+        (r'@misc{a, author = "G{\"o}del, Kurt", year = 1931}', "Godel 1931"),
         ("@misc{t, title = {A title}, year = {2001}}", ""),
         ("", ""),
     ],

@@ -133,6 +133,8 @@ class Strict:
     def put(self, array: Any, number: int) -> Any:
         import array_api_strict
 
+        if number != (self.used[-1] if self.used else 0):
+            raise devices.Unusable("this thread computes on another one")
         return array_api_strict.asarray(np.array(array), device=array_api_strict.Device(f"device{1 + number}"))
 
     def describe(self, number: int) -> str:

@@ -20,9 +20,9 @@ from minigrad.kernels.libraries import CUDA
 from minigrad.kernels.scatter import scatter_add
 from minigrad.population import split, stack
 from tests.gpu import harness
+from tests.minigrad.formulas import DTYPES, FORMULAS, arrays_of
 from tests.minigrad.recurrences import EPSILON, RECURRENCES, Arrays, problem, run, wide
 from tests.minigrad.strategies import random_arrays
-from tests.minigrad.test_kernels_updates import DTYPES, FORMULAS, arrays_of
 
 harness.require_gpu()
 

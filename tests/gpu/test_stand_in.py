@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 import algorithms
-from experiments.run import settings
+from experiments.run import loop, population, settings
+from experiments.run.population import Wish
+from experiments.run.progress import Quiet
 from minigrad import devices
 from tests.gpu import harness
 from tests.gpu.harness import CASES, RUNS, TOGETHER, Case
@@ -85,6 +88,24 @@ def test_the_second_device_becomes_the_one_on_which_all_is_computed(stand_in: ha
     assert stand_in.used == [1, 1]
     harness.logs_agree(run, harness.trained(RUNS[0], tmp_path / "here", device="cpu"), 1e-9)
     assert stand_in.used == [1, 1]
+
+
+def test_each_population_computes_on_its_device(stand_in: harness.Strict, tmp_path: Path) -> None:
+    """All runs are opened first: the device of the last one is not that of the first population."""
+    ends: dict[str, Any] = {}
+    wishes = [
+        Wish(
+            open=partial(loop.new, RUNS[0].made(tmp_path / device[-1], device=device), RUNS[0].method, None),
+            until=3,
+            display=Quiet(),
+            done=partial(ends.__setitem__, device),
+            refused=partial(ends.__setitem__, device),
+        )
+        for device in ("cuda:0", "cuda:1")
+    ]
+    population.train(wishes)
+    assert [end.iterations for end in ends.values()] == [3, 3], ends
+    assert stand_in.used == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("case", TOGETHER, ids=str)

@@ -14,7 +14,7 @@ from minigrad.kernels import updates
 from minigrad.kernels.cuda.updates import rule
 from minigrad.population import Numbers, split, stack
 from tests.minigrad import cuda_host
-from tests.minigrad.test_kernels_updates import FORMULAS, arrays_of, odd_numbers
+from tests.minigrad.formulas import FORMULAS, arrays_of, odd_numbers
 
 pytestmark = pytest.mark.skipif(
     not cuda_host.COMPILER, reason="g++ is missing, which compiles the kernels for the host"

@@ -92,4 +92,4 @@ def test_of_gradients_that_wait_for_others(where: dict[str, Any], update_freq: i
 def test_of_sequences_without_end() -> None:
     assert "--epochs" not in check(parts_of("bptt", {"update_freq": 5}, length=10))
     never = parts_of("bptt", {"update_freq": 0}, length=10)
-    assert "those of temporal have none" in refusal(never, 10**9)
+    assert "and temporal has none: use other options" in refusal(never, 10**9)
