@@ -14,7 +14,7 @@ Legend of shapes: T time steps, B sequences side by side, S numbers in a state, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, Protocol, get_args
 
@@ -218,7 +218,9 @@ def above_zero(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None and not (value > 0 and np.isfinite(value)):
-            raise InputError(f"{name} must be above 0 and finite, got {value}")
+            (kind,) = (each.type for each in fields(config) if each.name == name)
+            wanted = "at least 1" if kind in ("int", "int | None") else "above 0 and finite"  # annotations are text
+            raise InputError(f"{name} must be {wanted}, got {value}")
 
 
 def select(tree: Params, *names: str) -> Params:

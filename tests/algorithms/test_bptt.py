@@ -111,7 +111,7 @@ def test_the_rate_of_a_window_follows_its_length(length: int) -> None:
 
 
 def test_impossible_options() -> None:
-    with pytest.raises(InputError, match="rate_window must be above 0"):
+    with pytest.raises(InputError, match="rate_window must be at least 1"):
         bptt.Config(rate_window=0)
     with pytest.raises(InputError, match="rate_window is the rate of one window: leave update_freq at 1"):
         bptt.Config(rate_window=70, update_freq=2)

@@ -281,8 +281,8 @@ def test_it_lowers_the_perplexity_of_a_text_that_changes() -> None:
         ({"lr": -1.0}, "lr must be at least 0"),
         ({"lam": math.inf}, "lam must be at least 0 and finite"),
         ({"eps": 0.0}, "eps must be above 0"),
-        ({"window": 0}, "window must be above 0"),
-        ({"statistics_batch": 0}, "statistics_batch must be above 0"),
+        ({"window": 0}, "window must be at least 1"),
+        ({"statistics_batch": 0}, "statistics_batch must be at least 1"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], words: str) -> None:

@@ -213,7 +213,7 @@ def test_the_gradient_is_that_of_both_terms() -> None:
         ({"divergence": "class-mean", "part_weight": "none"}, "goes with part_weight linear"),
         ({"divergence": "per-example"}, "for data with an end"),
         ({"parts": 12}, "parts must be at most the 11 steps"),
-        ({"parts": 0}, "parts must be above 0"),
+        ({"parts": 0}, "parts must be at least 1"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:

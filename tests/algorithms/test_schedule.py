@@ -158,7 +158,7 @@ def test_what_was_frozen_stays(method: Any) -> None:
         ({"decay": 0.5}, "decay must be at least 1"),
         ({"decay_at": (0,)}, "passes are counted from 1, got 0"),
         ({"decay_after": -1}, "decay_after must be at least 0"),
-        ({"nonmono": 0, "optimizer": "nt-asgd"}, "nonmono must be above 0"),
+        ({"nonmono": 0, "optimizer": "nt-asgd"}, "nonmono must be at least 1"),
         ({"nonmono": 3}, "nonmono belongs to optimizer nt-asgd"),
         ({"decay": 4.0}, "say when with decay_at or decay_after"),
         ({"lr": -1.0}, "lr must be at least 0"),

@@ -70,7 +70,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["train", "bptt", "--dropout-outputs", "1"], ["dropout_outputs must lie in [0, 1), got 1"]),
         (["train", "fptt", "--length", "20", "--parts", "21"], ["fptt with 21 parts", "of temporal may have 20"]),
         (["train", "bptt", "--length", "20", "--parts", "21"], ["bptt with 21 parts", "take fewer parts"]),
-        (["train", "fptt", "--parts", "0"], ["parts must be above 0"]),
+        (["train", "fptt", "--parts", "0"], ["parts must be at least 1"]),
         (["train", "fptt", "--alpha", "-0.1"], ["alpha must be at least 0"]),
         (["train", "fptt", "--task", "adding-sum", "--divergence", "code"], ["classified as a whole"]),
         (["train", "bptt", "--divergence", "code"], ["ask for more than 1"]),
