@@ -277,7 +277,7 @@ class Cell:
 
 
 def cells(entry: Entry, preset: Preset) -> list[Cell]:
-    """The cells that a preset computes, seeds last: rows are finished one after the other."""
+    """The cells that a preset computes, all of one seed before those of the next: every row has something soon."""
     plan = entry.plan()
     rows = [name for name in entry.row_names() if preset.rows is None or name in preset.rows]
     return [

@@ -24,8 +24,9 @@ class View:
 
     @cached_property
     def rows(self) -> list[str]:
-        """Rows with something in them."""
-        return list(dict.fromkeys(cell.row for cell in self._cells))
+        """Rows with something in them, in the entry's order, whatever has been computed first."""
+        found = {cell.row for cell in self._cells}
+        return [row for row in dict.fromkeys(cell.row for cell in self._planned) if row in found]
 
     @cached_property
     def entrants(self) -> list[str]:
@@ -40,8 +41,12 @@ class View:
         return [(row, entrant) for row in self.rows for entrant in self.entrants if (row, entrant) in found]
 
     @cached_property
+    def _planned(self) -> list[Cell]:
+        return list(entries.cells(self.entry, self.preset))
+
+    @cached_property
     def _cells(self) -> list[Cell]:
-        return [cell for cell in entries.cells(self.entry, self.preset) if cell in self.measured]
+        return [cell for cell in self._planned if cell in self.measured]
 
     def seeds(self, row: str, entrant: str) -> list[Measured]:
         """What was measured for all seeds."""

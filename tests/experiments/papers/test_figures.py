@@ -257,6 +257,14 @@ def test_errors_are_named_and_stand_beside_the_constant_answer(tmp_path: Path) -
     assert "constant answer: 0.167" in words(svg(entry, preset, measured))
 
 
+def test_rows_stand_in_the_order_of_the_table_whatever_was_computed_first(tmp_path: Path) -> None:
+    entry, preset = small("kag-figure-2", seeds=1)
+    preset = replace(preset, seeds=[1, 2])
+    chosen = [cell for cell in entries.cells(entry, preset) if (cell.row == "K=10") == (cell.seed == 2)]
+    panels = drawn(entry, preset, fakes.fill(tmp_path, entry, preset, cells=chosen))
+    assert [axes.get_title("left") for axes in panels] == ["K=1", "K=10", "K=200"]
+
+
 def test_what_is_not_computed_is_named_whoever_it_is_of(tmp_path: Path) -> None:
     """A control too, of which the paper prints nothing."""
     entry, preset = small("wiseman-1", seeds=1)
